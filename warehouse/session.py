@@ -1,0 +1,75 @@
+"""One Spark Connect session per process, with deadlines.
+
+A client of a dead engine hangs by default: gRPC retries for minutes and no call has an end. Here every call carries a
+deadline (MDP_DEADLINE_SECONDS) and only a few quick retries, so a task fails and its scheduler can try again.
+"""
+
+import collections
+import functools
+import socket
+from urllib.parse import urlparse
+
+from warehouse.errors import EngineDown
+from warehouse.settings import settings
+
+START = "start it with `mdp warehouse start` (or `make up`)"
+
+
+def require_engine() -> None:
+    """Raise EngineDown, with what to start, unless the engine's Connect port accepts a connection within 5 s."""
+    conf = settings()
+    url = urlparse(conf.connect_url)
+    try:
+        socket.create_connection((url.hostname, url.port or 15002), timeout=5).close()
+    except OSError:
+        where = f"{url.hostname}:{url.port or 15002}"
+        what = START if conf.embedded else "check MDP_CONNECT_URL and the cluster behind it"
+        raise EngineDown(f"the warehouse engine does not answer at {where}: {what}") from None
+
+
+@functools.cache
+def session():
+    """The process's SparkSession on the engine; raises EngineDown if nothing answers."""
+    require_engine()
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+    from pyspark.sql.connect.session import SparkSession
+
+    conf = settings()
+    channel = DefaultChannelBuilder(conf.connect_url)
+    channel.add_interceptor(_deadline_interceptor(conf.deadline_seconds))
+    spark = SparkSession.builder.channelBuilder(channel).create()
+    spark.client.set_retry_policies([DefaultPolicy(max_retries=4, initial_backoff=200, max_backoff=2000)])
+    return spark
+
+
+def _deadline_interceptor(seconds: int):
+    import grpc
+
+    class Details(
+        collections.namedtuple("Details", "method timeout metadata credentials wait_for_ready compression"),
+        grpc.ClientCallDetails,
+    ):
+        pass
+
+    class Deadline(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+        """Gives each call that has none the deadline of the settings."""
+
+        def _with_deadline(self, proceed, details, request):
+            given = getattr(details, "timeout", None)
+            return proceed(
+                Details(
+                    details.method,
+                    given or seconds,
+                    details.metadata,
+                    details.credentials,
+                    getattr(details, "wait_for_ready", None),
+                    getattr(details, "compression", None),
+                ),
+                request,
+            )
+
+        intercept_unary_unary = _with_deadline
+        intercept_unary_stream = _with_deadline
+
+    return Deadline()

@@ -1,0 +1,138 @@
+"""Every setting of the platform, read from the environment in one place (`.env.example` documents each).
+
+Laptop and cluster differ only here: without MDP_CONNECT_URL and MDP_THRIFT_HOST the embedded engine is used and its
+ports come from `run.json`; with them nothing local is started.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.errors import PlatformError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Typed settings; paths are absolute, `None` means "not set by the user"."""
+
+    home: Path
+    tz: str
+    late_days: int
+    connect_url: str
+    thrift_host: str
+    thrift_port: int
+    embedded: bool
+    warehouse_uri: str
+    spool_uri: str
+    crm_url: str
+    crm_driver: str
+    crm_user: str | None
+    state_url: str
+    mlflow_uri: str
+    key_file: Path
+    worker_python: str
+    deadline_seconds: int
+    engine_memory: str
+    sample: bool
+    schedule: str | None
+    webhook: str | None
+
+    @property
+    def sample_dir(self) -> Path:
+        return self.home / "sample"
+
+    @property
+    def exports_dir(self) -> Path:
+        return self.home / "exports"
+
+    @property
+    def reports_dir(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    def crm_password(self) -> str | None:
+        """The CRM's password from MDP_CRM_PASSWORD or the file MDP_CRM_PASSWORD_FILE; never kept in the object."""
+        path = os.environ.get("MDP_CRM_PASSWORD_FILE")
+        return Path(path).read_text().strip() if path else os.environ.get("MDP_CRM_PASSWORD")
+
+
+def settings() -> Settings:
+    """Read the settings afresh; a value that cannot be used raises PlatformError naming the variable."""
+    env = os.environ.get
+    home = Path(env("MDP_HOME") or PROJECT / ".mdp").expanduser().resolve()
+    ports = run_info(home).get("ports", {})
+    sample = (env("MDP_SAMPLE") or "on").lower() not in ("off", "0", "false", "no")
+    crm_url = env("MDP_CRM_URL") or f"jdbc:derby:{home}/sample/crm;create=true"
+    return Settings(
+        home=home,
+        tz=_zone(env("MDP_TZ") or "Asia/Shanghai"),
+        late_days=_whole("MDP_LATE_DAYS", 3),
+        connect_url=env("MDP_CONNECT_URL") or f"sc://127.0.0.1:{ports.get('connect', 15002)}",
+        thrift_host=env("MDP_THRIFT_HOST") or "127.0.0.1",
+        thrift_port=_whole("MDP_THRIFT_PORT", ports.get("thrift", 10000)),
+        embedded=not env("MDP_CONNECT_URL"),
+        warehouse_uri=env("MDP_WAREHOUSE_URI") or str(home / "warehouse"),
+        spool_uri=env("MDP_SPOOL_URI") or str(home / "sample" / "spool"),
+        crm_url=crm_url,
+        crm_driver=env("MDP_CRM_DRIVER") or _driver(crm_url),
+        crm_user=env("MDP_CRM_USER") or None,
+        state_url=env("MDP_STATE_URL") or f"sqlite:///{home}/state.db",
+        mlflow_uri=env("MDP_MLFLOW_URI") or f"sqlite:///{home}/mlflow/mlflow.db",
+        key_file=Path(env("MDP_KEY_FILE") or home / "keys" / "privacy.key"),
+        worker_python=env("MDP_WORKER_PYTHON") or sys.executable,
+        deadline_seconds=_whole("MDP_DEADLINE_SECONDS", 900),
+        engine_memory=env("MDP_ENGINE_MEMORY") or "2g",
+        sample=sample,
+        schedule=None if (env("MDP_SCHEDULE") or "none").lower() == "none" else env("MDP_SCHEDULE"),
+        webhook=env("MDP_ALERT_WEBHOOK") or None,
+    )
+
+
+def run_info(home: Path | None = None) -> dict:
+    """What is running and on which ports, as the supervisor wrote it to `run.json` ({} before the first start)."""
+    path = (home or settings().home) / "run.json"
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except json.JSONDecodeError:
+        raise PlatformError(f"{path} is not readable JSON: stop what runs with `make down`, then delete it") from None
+
+
+def _whole(name: str, default: int) -> int:
+    text = os.environ.get(name)
+    if not text:
+        return default
+    if not text.isdigit():
+        raise PlatformError(f"{name}={text!r} is not a whole number")
+    return int(text)
+
+
+def _zone(name: str) -> str:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise PlatformError(f"MDP_TZ={name!r} is not a time zone: use a name such as Asia/Shanghai or UTC") from None
+    return name
+
+
+def _driver(url: str) -> str:
+    drivers = {
+        "derby": "org.apache.derby.jdbc.EmbeddedDriver",  # the autoloaded driver fails inside the engine
+        "mariadb": "org.mariadb.jdbc.Driver",
+        "mysql": "com.mysql.cj.jdbc.Driver",
+        "postgresql": "org.postgresql.Driver",
+    }
+    kind = url.split(":")[1] if url.startswith("jdbc:") and url.count(":") >= 2 else ""
+    if kind not in drivers:
+        raise PlatformError(f"MDP_CRM_URL must be a JDBC URL of {', '.join(drivers)}, not {url.split('?')[0]!r}")
+    return drivers[kind]

@@ -1,0 +1,360 @@
+"""The state database: everything that must be transactional, behind unique keys.
+
+Loads and their fixed inputs, files taken, published days, locks, gate verdicts, promotions and exports live here and
+not in Hive tables, because Hive tables lose concurrent appends. SQLite on a laptop, Postgres on the stack (MDP_STATE_URL).
+A stage of a day is "published" only after its tables are whole; a reader that finds it unpublished stops and names the
+command to run. The ledger's own timestamps are the only clock reading outside the process launcher.
+"""
+
+import contextlib
+import functools
+import getpass
+import json
+import os
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+
+from warehouse.dates import parse_ds
+from warehouse.errors import PlatformError
+from warehouse.settings import settings
+
+metadata = sa.MetaData()
+_facts = sa.Table("facts", metadata, sa.Column("name", sa.String(64), primary_key=True), sa.Column("value", sa.Text))
+_loads = sa.Table(
+    "loads",
+    metadata,
+    sa.Column("feed", sa.String(64), primary_key=True),
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("load_id", sa.String(96), nullable=False),
+    sa.Column("inputs", sa.Text, nullable=False),
+    sa.Column("status", sa.String(12), nullable=False),
+    sa.Column("n_rows", sa.BigInteger),
+    sa.Column("n_quarantined", sa.BigInteger),
+    sa.Column("started_at", sa.DateTime, nullable=False),
+    sa.Column("published_at", sa.DateTime),
+)
+_files = sa.Table(
+    "files",
+    metadata,
+    sa.Column("feed", sa.String(64), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("ds", sa.String(10), nullable=False),
+    sa.Column("n_bytes", sa.BigInteger, nullable=False),
+)
+_published = sa.Table(
+    "published_days",
+    metadata,
+    sa.Column("stage", sa.String(64), primary_key=True),
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("published_at", sa.DateTime, nullable=False),
+)
+_locks = sa.Table(
+    "locks",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("host", sa.String(128), nullable=False),
+    sa.Column("pid_started", sa.Float, nullable=False),
+    sa.Column("since", sa.DateTime, nullable=False),
+)
+_verdicts = sa.Table(
+    "gate_verdicts",
+    metadata,
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("gate", sa.String(32), primary_key=True),
+    sa.Column("table_name", sa.String(64), primary_key=True),
+    sa.Column("rule", sa.String(160), primary_key=True),
+    sa.Column("column_name", sa.String(64)),
+    sa.Column("success", sa.Boolean, nullable=False),
+    sa.Column("observed", sa.Text),
+    sa.Column("expected", sa.Text),
+    sa.Column("sample", sa.Text),
+    sa.Column("recorded_at", sa.DateTime, nullable=False),
+)
+_promotions = sa.Table(
+    "promotions",
+    metadata,
+    sa.Column("promotion_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("model", sa.String(64), nullable=False),
+    sa.Column("from_version", sa.String(16)),
+    sa.Column("to_version", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("metrics", sa.Text, nullable=False),
+    sa.Column("data_fingerprint", sa.Text, nullable=False),
+    sa.Column("promoted_by", sa.String(64), nullable=False),
+    sa.Column("promoted_at", sa.DateTime, nullable=False),
+)
+_exports = sa.Table(
+    "exports",
+    metadata,
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("target", sa.String(128), primary_key=True),
+    sa.Column("n_rows", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("exported_at", sa.DateTime, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """One load of a feed: its inputs are fixed before anything is read."""
+
+    feed: str
+    ds: str
+    load_id: str
+    inputs: dict
+    status: str  # "intent" until its partition is whole, then "published"
+    n_rows: int | None
+    n_quarantined: int | None
+
+
+def engine() -> sa.Engine:
+    """The SQLAlchemy engine of the state database, its tables created on first use."""
+    return _engine(settings().state_url)
+
+
+@functools.cache
+def _engine(url: str) -> sa.Engine:
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        made = sa.create_engine(url, connect_args={"timeout": 60})
+        # WAL lets readers go on while one task writes; the scheduler runs several tasks at once.
+        sa.event.listen(made, "connect", lambda connection, _: connection.execute("pragma journal_mode=wal"))
+    else:
+        made = sa.create_engine(url, pool_pre_ping=True)
+    try:
+        metadata.create_all(made)
+    except sa.exc.OperationalError as error:
+        if "already exists" not in str(error):  # two first tasks may create at once
+            raise PlatformError(f"the state database does not open ({made.url!r}): {error.orig}") from None
+    return made
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _rows(query) -> list:
+    with engine().connect() as connection:
+        return connection.execute(query).mappings().all()
+
+
+# -- facts ------------------------------------------------------------------------------------------------------------
+
+
+def fact(name: str) -> str | None:
+    """The recorded value of a fact that is set once (for example the key's fingerprint)."""
+    found = _rows(sa.select(_facts.c.value).where(_facts.c.name == name))
+    return found[0]["value"] if found else None
+
+
+def set_fact_once(name: str, value: str) -> None:
+    """Record a fact unless it is recorded already."""
+    with contextlib.suppress(sa.exc.IntegrityError), engine().begin() as connection:
+        connection.execute(_facts.insert().values(name=name, value=value))
+
+
+# -- loads ------------------------------------------------------------------------------------------------------------
+
+
+def begin_load(feed: str, ds: str, inputs: dict, replace: bool = False) -> Load:
+    """Store the intent to load `feed` for `ds` from `inputs`; a stored intent wins, unless `replace`.
+
+    The caller must read exactly `Load.inputs` of what is returned: a rerun after a crash reads what the first run meant.
+    """
+    parse_ds(ds)
+    values = dict(
+        feed=feed, ds=ds, load_id=f"{feed}@{ds}", inputs=json.dumps(inputs, sort_keys=True), status="intent",
+        n_rows=None, n_quarantined=None, started_at=_now(), published_at=None,
+    )  # fmt: skip
+    with contextlib.suppress(sa.exc.IntegrityError), engine().begin() as connection:
+        if replace:
+            connection.execute(_loads.delete().where(_loads.c.feed == feed, _loads.c.ds == ds))
+        connection.execute(_loads.insert().values(values))
+    return load(feed, ds)
+
+
+def publish_load(feed: str, ds: str, n_rows: int, n_quarantined: int = 0) -> None:
+    """Mark a load's partition as whole."""
+    with engine().begin() as connection:
+        connection.execute(
+            _loads.update()
+            .where(_loads.c.feed == feed, _loads.c.ds == ds)
+            .values(status="published", n_rows=n_rows, n_quarantined=n_quarantined, published_at=_now())
+        )
+
+
+def load(feed: str, ds: str) -> Load | None:
+    """The load of `feed` for `ds`, published or only meant."""
+    found = [x for x in loads(ds) if x.feed == feed]
+    return found[0] if found else None
+
+
+def loads(ds: str | None = None, feed: str | None = None) -> list[Load]:
+    """All loads, of a day and/or a feed if given, by day and feed."""
+    query = sa.select(_loads).order_by(_loads.c.ds, _loads.c.feed)
+    if ds:
+        query = query.where(_loads.c.ds == ds)
+    if feed:
+        query = query.where(_loads.c.feed == feed)
+    names = Load.__dataclass_fields__
+    return [Load(**{k: json.loads(r[k]) if k == "inputs" else r[k] for k in names}) for r in _rows(query)]
+
+
+def last_load(feed: str, before: str | None = None) -> Load | None:
+    """The newest published load of `feed`, of a day before `before` if given."""
+    found = [x for x in loads(feed=feed) if x.status == "published" and (before is None or x.ds < before)]
+    return found[-1] if found else None
+
+
+def taken_files(feed: str, ds: str | None = None) -> dict[str, str]:
+    """Digest → path of the files that loads of `feed` (for `ds`, if given) have taken."""
+    query = sa.select(_files.c.digest, _files.c.path).where(_files.c.feed == feed)
+    if ds:
+        query = query.where(_files.c.ds == ds)
+    return {r["digest"]: r["path"] for r in _rows(query)}
+
+
+def take_files(feed: str, ds: str, files: list[tuple[str, str, int]]) -> None:
+    """Record (path, digest, bytes) as taken by the load of `ds`, replacing what that load had taken before."""
+    with engine().begin() as connection:
+        connection.execute(_files.delete().where(_files.c.feed == feed, _files.c.ds == ds))
+        if files:
+            connection.execute(
+                _files.insert(), [dict(feed=feed, ds=ds, path=p, digest=d, n_bytes=n) for p, d, n in files]
+            )
+
+
+# -- published days ---------------------------------------------------------------------------------------------------
+
+
+def publish(stage: str, days: list[str]) -> None:
+    """Mark `stage` as whole for each day."""
+    now = _now()
+    with engine().begin() as connection:
+        connection.execute(_published.delete().where(_published.c.stage == stage, _published.c.ds.in_(days)))
+        connection.execute(_published.insert(), [dict(stage=stage, ds=d, published_at=now) for d in days])
+
+
+def unpublish(stages: str | list[str], days: list[str]) -> None:
+    """Mark the stages as not whole for each day (before their tables are rewritten)."""
+    stages = [stages] if isinstance(stages, str) else stages
+    with engine().begin() as connection:
+        connection.execute(_published.delete().where(_published.c.stage.in_(stages), _published.c.ds.in_(days)))
+
+
+def is_published(stage: str, ds: str) -> bool:
+    """Whether `stage` is whole for `ds`."""
+    return bool(_rows(sa.select(_published.c.ds).where(_published.c.stage == stage, _published.c.ds == ds)))
+
+
+def published_days(stage: str) -> list[str]:
+    """All days for which `stage` is whole, ascending."""
+    query = sa.select(_published.c.ds).where(_published.c.stage == stage).order_by(_published.c.ds)
+    return [r["ds"] for r in _rows(query)]
+
+
+def newest(stage: str) -> str | None:
+    """The newest day for which `stage` is whole."""
+    return _rows(sa.select(sa.func.max(_published.c.ds).label("ds")).where(_published.c.stage == stage))[0]["ds"]
+
+
+def require(stage: str, ds: str, command: str) -> None:
+    """Raise PlatformError naming the command to run, unless `stage` is whole for `ds`."""
+    if not is_published(stage, ds):
+        raise PlatformError(f"{stage} of {ds} is not there (or was left half-written): run `{command}` first")
+
+
+# -- locks ------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def lock(name: str):
+    """Hold a named lock; a second holder gets a PlatformError. A lock whose process is gone on this host is taken over."""
+    me = psutil.Process()
+    values = dict(name=name, pid=me.pid, host=socket.gethostname(), pid_started=me.create_time(), since=_now())
+    try:
+        with engine().begin() as connection:
+            held = connection.execute(sa.select(_locks).where(_locks.c.name == name)).mappings().first()
+            if held and _gone(held):
+                connection.execute(_locks.delete().where(_locks.c.name == name, _locks.c.pid == held["pid"]))
+            connection.execute(_locks.insert().values(values))
+    except sa.exc.IntegrityError:
+        held = (_rows(sa.select(_locks).where(_locks.c.name == name)) or [values])[0]
+        raise PlatformError(
+            f"{name} is being worked on by process {held['pid']} on {held['host']} since {held['since']:%H:%M:%S} UTC: "
+            "wait for it, or end it, then run again"
+        ) from None
+    try:
+        yield
+    finally:
+        with engine().begin() as connection:
+            connection.execute(_locks.delete().where(_locks.c.name == name, _locks.c.pid == me.pid))
+
+
+def _gone(held) -> bool:
+    if held["host"] != socket.gethostname():
+        return False
+    try:
+        return abs(psutil.Process(held["pid"]).create_time() - held["pid_started"]) > 1
+    except psutil.NoSuchProcess:
+        return True
+
+
+# -- verdicts, promotions, exports ------------------------------------------------------------------------------------
+
+
+def record_verdicts(ds: str, gate: str, rows: list[dict]) -> None:
+    """Replace the verdicts of (ds, gate); rows have table_name, rule, column_name, success, observed, expected, sample."""
+    now = _now()
+    with engine().begin() as connection:
+        connection.execute(_verdicts.delete().where(_verdicts.c.ds == ds, _verdicts.c.gate == gate))
+        if rows:
+            connection.execute(_verdicts.insert(), [dict(row, ds=ds, gate=gate, recorded_at=now) for row in rows])
+
+
+def verdicts(ds: str, gate: str | None = None) -> list[dict]:
+    """The recorded verdicts of a day, of one gate if given."""
+    query = sa.select(_verdicts).where(_verdicts.c.ds == ds).order_by(_verdicts.c.gate, _verdicts.c.table_name)
+    return [dict(r) for r in _rows(query if gate is None else query.where(_verdicts.c.gate == gate))]
+
+
+def record_promotion(
+    model: str, from_version: str | None, to_version: str, reason: str, metrics: dict, data_fingerprint: str
+) -> None:
+    """Append a promotion to the ledger (MLflow keeps no history of its aliases)."""
+    with engine().begin() as connection:
+        connection.execute(
+            _promotions.insert().values(
+                model=model, from_version=from_version, to_version=to_version, reason=reason,
+                metrics=json.dumps(metrics, sort_keys=True), data_fingerprint=data_fingerprint,
+                promoted_by=os.environ.get("MDP_USER") or getpass.getuser(), promoted_at=_now(),
+            )
+        )  # fmt: skip
+
+
+def promotions(model: str | None = None) -> list[dict]:
+    """The ledger of promotions, oldest first."""
+    query = sa.select(_promotions).order_by(_promotions.c.promotion_id)
+    found = _rows(query if model is None else query.where(_promotions.c.model == model))
+    return [dict(r, metrics=json.loads(r["metrics"])) for r in found]
+
+
+def record_export(ds: str, target: str, n_rows: int, digest: str) -> None:
+    """Record what was exported for (ds, target); a second export of the same replaces the record."""
+    with engine().begin() as connection:
+        connection.execute(_exports.delete().where(_exports.c.ds == ds, _exports.c.target == target))
+        connection.execute(
+            _exports.insert().values(ds=ds, target=target, n_rows=n_rows, digest=digest, exported_at=_now())
+        )
+
+
+def exports(ds: str) -> list[dict]:
+    """What was exported for `ds`, by target."""
+    return [dict(r) for r in _rows(sa.select(_exports).where(_exports.c.ds == ds).order_by(_exports.c.target))]
