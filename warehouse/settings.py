@@ -4,13 +4,13 @@ Laptop and cluster differ only here: without MDP_CONNECT_URL and MDP_THRIFT_HOST
 ports come from `run.json`; with them nothing local is started.
 """
 
-import json
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from warehouse.errors import PlatformError
+from warehouse.runfile import read_run
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -67,16 +67,16 @@ def settings() -> Settings:
     """Read the settings afresh; a value that cannot be used raises PlatformError naming the variable."""
     env = os.environ.get
     home = Path(env("MDP_HOME") or PROJECT / ".mdp").expanduser().resolve()
-    ports = run_info(home).get("ports", {})
+    ports = read_run(home).get("ports", {})
     sample = (env("MDP_SAMPLE") or "on").lower() not in ("off", "0", "false", "no")
     crm_url = env("MDP_CRM_URL") or f"jdbc:derby:{home}/sample/crm;create=true"
     return Settings(
         home=home,
         tz=_zone(env("MDP_TZ") or "Asia/Shanghai"),
-        late_days=_whole("MDP_LATE_DAYS", 3),
+        late_days=whole("MDP_LATE_DAYS", 3),
         connect_url=env("MDP_CONNECT_URL") or f"sc://127.0.0.1:{ports.get('connect', 15002)}",
         thrift_host=env("MDP_THRIFT_HOST") or "127.0.0.1",
-        thrift_port=_whole("MDP_THRIFT_PORT", ports.get("thrift", 10000)),
+        thrift_port=whole("MDP_THRIFT_PORT", ports.get("thrift", 10000)),
         embedded=not env("MDP_CONNECT_URL"),
         warehouse_uri=env("MDP_WAREHOUSE_URI") or str(home / "warehouse"),
         spool_uri=env("MDP_SPOOL_URI") or str(home / "sample" / "spool"),
@@ -87,7 +87,7 @@ def settings() -> Settings:
         mlflow_uri=env("MDP_MLFLOW_URI") or f"sqlite:///{home}/mlflow/mlflow.db",
         key_file=Path(env("MDP_KEY_FILE") or home / "keys" / "privacy.key"),
         worker_python=env("MDP_WORKER_PYTHON") or sys.executable,
-        deadline_seconds=_whole("MDP_DEADLINE_SECONDS", 900),
+        deadline_seconds=whole("MDP_DEADLINE_SECONDS", 900),
         engine_memory=env("MDP_ENGINE_MEMORY") or "2g",
         sample=sample,
         schedule=None if (env("MDP_SCHEDULE") or "none").lower() == "none" else env("MDP_SCHEDULE"),
@@ -95,18 +95,8 @@ def settings() -> Settings:
     )
 
 
-def run_info(home: Path | None = None) -> dict:
-    """What is running and on which ports, as the supervisor wrote it to `run.json` ({} before the first start)."""
-    path = (home or settings().home) / "run.json"
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except json.JSONDecodeError:
-        raise PlatformError(f"{path} is not readable JSON: stop what runs with `make down`, then delete it") from None
-
-
-def _whole(name: str, default: int) -> int:
+def whole(name: str, default: int) -> int:
+    """The whole number in environment variable `name`, or `default`; PlatformError if it is not one."""
     text = os.environ.get(name)
     if not text:
         return default

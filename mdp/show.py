@@ -1,0 +1,43 @@
+"""What the warehouse commands print."""
+
+import csv as csv_format
+import sys
+
+from warehouse import partitions, tables
+from warehouse.errors import PlatformError, unknown
+from warehouse.session import session
+
+
+def sql(query: str, csv: bool) -> None:
+    """Run `query` and print its rows: a table for people, or with `csv` header and rows only."""
+    from pyspark.errors import PySparkException
+
+    try:
+        frame = session().sql(query)
+        rows, names = frame.collect(), frame.columns
+    except PySparkException as error:
+        raise PlatformError(f"the engine refused the statement: {str(error).split('JVM stacktrace')[0].strip()}") from None
+    if csv:
+        out = csv_format.writer(sys.stdout, lineterminator="\n")
+        out.writerow(names)
+        out.writerows(["" if v is None else v for v in row] for row in rows)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*names)
+    for row in rows:
+        table.add_row(*["" if v is None else str(v) for v in row])
+    console = Console()
+    if names:
+        console.print(table)
+    console.print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
+
+
+def checksums(ds: str | None, layer: str | None) -> None:
+    """Print table, day, rows and content hash, one line each, and which columns they leave out."""
+    if layer and layer not in tables.LAYERS:
+        raise unknown("layer", layer, tables.LAYERS)
+    for row in partitions.checksums(ds, layer):
+        print(f"{row['checksum']}  {row['table']}  {row['ds']}  {row['n_rows']} rows")
+    print(f"# left out because they name the run, not the data: {', '.join(tables.RUN_COLUMNS)}", file=sys.stderr)

