@@ -1,0 +1,71 @@
+"""What the DAG files share: the business date, the shape of a task, and what happens when one fails."""
+
+import json
+import os
+import urllib.request
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import CronTriggerTimetable
+
+TZ = os.environ.get("MDP_TZ") or "Asia/Shanghai"
+WRITERS = "warehouse_writers"  # the pool that keeps writers of the warehouse from starving the engine
+
+
+def business_date(dag_run) -> str:
+    """The business day of a run, the same however it was started.
+
+    `ds` in the run's conf wins. A cron or backfill run carries its interval's start, so the day that has ended. A run
+    started by hand (REST, `dags test`) with a bare date carries midnight UTC of the very day that was typed.
+    """
+    given = (dag_run.conf or {}).get("ds")
+    if given:
+        return given
+    moment = dag_run.logical_date
+    if moment is None:
+        raise ValueError('this run has no business date: trigger it with {"ds": "YYYY-MM-DD"} or a logical date')
+    typed = str(dag_run.run_type).endswith("manual") and moment.astimezone(ZoneInfo("UTC")).time().isoformat() == "00:00:00"
+    return moment.astimezone(ZoneInfo("UTC" if typed else TZ)).strftime("%Y-%m-%d")
+
+
+def schedule(cron: str | None) -> CronTriggerTimetable | None:
+    """A timetable of `cron` in the business time zone whose runs carry the day that has just ended."""
+    return CronTriggerTimetable(cron, timezone=TZ, interval=timedelta(days=1)) if cron else None
+
+
+def cron() -> str | None:
+    """MDP_SCHEDULE; None (only manual runs) when it is unset or `none`, as on a laptop."""
+    text = os.environ.get("MDP_SCHEDULE") or "none"
+    return None if text.lower() == "none" else text
+
+
+def alert(context) -> None:
+    """Tell the webhook MDP_ALERT_WEBHOOK, if one is configured, which task failed for which day."""
+    url = os.environ.get("MDP_ALERT_WEBHOOK")
+    if not url:
+        return
+    task = context["task_instance"]
+    text = f"{task.dag_id}.{task.task_id} failed for {business_date(context['dag_run'])} (run {task.run_id})"
+    body = json.dumps({"text": text, "dag": task.dag_id, "task": task.task_id, "run": task.run_id}).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def step(task_id: str, command: str, **more) -> BashOperator:
+    """One task: `mdp <command>`, as a person would type it. It retries what can heal, such as an engine restarting."""
+    return BashOperator(task_id=task_id, bash_command=f"mdp {command}", pool=WRITERS, append_env=True, **more)
+
+
+def gate(name: str, days: str, **more) -> BashOperator:
+    """A quality gate: never retried, because the same data fails again."""
+    return step(f"gate_{name}", f"gate {name} {days}", retries=0, **more)
+
+
+DEFAULTS = {
+    "owner": "marketing-data",
+    "retries": 2,
+    "retry_delay": timedelta(seconds=20),
+    "execution_timeout": timedelta(hours=2),
+    "on_failure_callback": alert,
+}

@@ -1,0 +1,58 @@
+"""# daily: one business day, from sources to what marketing acts on
+
+**What.** Takes in what the CRM and the logs hold of the day, cleans it, computes features, scores four models, builds
+the marts and hands segments, churn risks and the budget plan back to the CRM. A gate stands after each hand-over.
+
+**When.** `MDP_SCHEDULE` (cron, in `MDP_TZ`); each run handles the day that has just ended. By hand: trigger it with
+`{"ds": "2024-08-28"}`, or type any task's command in a terminal.
+
+**When a task fails**
+| task | what it means | what to do |
+|---|---|---|
+| `ingest.*` | a source does not answer, or its columns changed | the log names address or column; mend it, clear the task |
+| `gate_*` | the data broke a rule; nothing after it ran | open the report named in the log; mend the source, clear `ingest` |
+| `cleaned`, `features`, `marts` | SQL or the engine | the log ends with dbt's message; clear the task, it replaces whole days |
+| `score.*` | no champion, or features are missing | `mdp model list`, then `mdp train <model> --ds …` |
+| `export` | the CRM refused the write | nothing was changed half; clear the task |
+
+Running a day again changes no table. Backfill: `airflow backfill create --dag-id daily --from-date … --to-date …
+--max-active-runs 1`; a range in one pass is the DAG `history`.
+"""
+
+from airflow.sdk import DAG, Asset, Param, TaskGroup, chain
+from common import DEFAULTS, business_date, cron, gate, schedule, step
+
+from warehouse import tables
+
+DAY = "--ds {{ business_date(dag_run) }}"
+MODELS = ("segmentation", "ctr", "churn", "budget")
+
+with DAG(
+    dag_id="daily",
+    doc_md=__doc__,
+    schedule=schedule(cron()),
+    catchup=False,
+    max_active_runs=1,
+    default_args=DEFAULTS,
+    params={"ds": Param(None, type=["null", "string"], format="date", description="business date; default: the run's")},
+    user_defined_macros={"business_date": business_date},
+    tags=["marketing"],
+):
+    with TaskGroup("ingest") as ingest:
+        step("crm", f"ingest {DAY} --kind jdbc", outlets=[Asset(tables.RAW_ORDERS)])
+        step("logs", f"ingest {DAY} --kind files", outlets=[Asset(tables.RAW_WEB_EVENTS)])
+    with TaskGroup("score") as score:
+        for model in MODELS:
+            step(model, f"score {model} {DAY}", outlets=[Asset(f"{tables.PREDICTIONS}.{model}")])
+    chain(
+        ingest,
+        gate("raw", DAY),
+        step("cleaned", f"build cleaned {DAY}", outlets=[Asset(tables.CLEANED_EVENTS)]),
+        gate("cleaned", DAY),
+        step("features", f"build features {DAY}", outlets=[Asset(tables.FEATURES_CUSTOMER_DAY)]),
+        gate("features", DAY),
+        score,
+        gate("predictions", DAY),
+        step("marts", f"build marts {DAY}", outlets=[Asset(tables.MARTS_CUSTOMER_PROFILE)]),
+        step("export", f"export {DAY}"),
+    )

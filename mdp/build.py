@@ -1,0 +1,99 @@
+"""`mdp build`: one dbt layer for a day or a range, between the stage it needs and the stage it publishes.
+
+The work is a plain `dbt build`, printed as it is run, so that an analyst can type it again inside `dbt_project/`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse import dates, ops, state
+from warehouse.errors import PlatformError, unknown
+from warehouse.session import require_engine
+from warehouse.settings import PROJECT, settings
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What `dbt build` selects, the stage that must be whole before, the command that makes it so."""
+
+    select: tuple[str, ...]
+    needs: str
+    command: str
+    rebuilds_late_days: bool
+
+
+LAYERS = {
+    "cleaned": Layer(("path:models/staging", "path:models/cleaned"), "gate_raw", "mdp gate raw", True),
+    "features": Layer(("path:models/features", "path:models/labels"), "gate_cleaned", "mdp gate cleaned", True),
+    "marts": Layer(("path:models/marts",), "gate_predictions", "mdp gate predictions", False),
+}
+
+
+def build(name: str, ds: str, from_ds: str | None = None) -> str:
+    """Build layer `name` for `ds` (or from_ds … ds) and publish its days; returns a sentence.
+
+    Late days before the range are rebuilt with it. Redoing an old day redoes every later one too, because running
+    totals follow from it. Raises PlatformError if the stage before is missing or dbt fails.
+    """
+    if name not in LAYERS:
+        raise unknown("layer", name, LAYERS)
+    layer = LAYERS[name]
+    state.require(layer.needs, dates.parse_ds(ds), f"{layer.command} --ds {ds}")
+    require_engine()
+    first, last = days_to_build(name, ds, from_ds)
+    rebuilt = dates.days(first, last)
+    with state.lock(f"build {name}"):
+        state.unpublish([name, f"gate_{name}"], rebuilt)
+        run_dbt(["build", "--select", *layer.select], first, last)
+        state.publish(name, rebuilt)
+        ops.refresh(["published_days"], last)
+    return f"{name} of {first} … {last} built" if first != last else f"{name} of {last} built"
+
+
+def days_to_build(name: str, ds: str, from_ds: str | None) -> tuple[str, str]:
+    """First and last day that building `name` for `ds` has to replace."""
+    if not LAYERS[name].rebuilds_late_days:
+        return from_ds or ds, ds
+    first, _ = dates.late_window(ds, settings().late_days, from_ds)
+    return max(first, state.fact("first_day") or first), max(ds, state.newest(name) or ds)
+
+
+def dbt_environment() -> dict[str, str]:
+    """What dbt_project/profiles.yml reads; `mdp env` prints the same for a shell."""
+    conf = settings()
+    state_dir = conf.home / "dbt" / "state"
+    return {
+        "DBT_PROJECT_DIR": str(PROJECT / "dbt_project"),
+        "DBT_PROFILES_DIR": str(PROJECT / "dbt_project"),
+        "DBT_TARGET_PATH": str(conf.home / "dbt" / "target"),
+        "DBT_LOG_PATH": str(conf.home / "dbt" / "logs"),
+        "DBT_STATE": str(state_dir),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "MDP_THRIFT_HOST": conf.thrift_host,
+        "MDP_THRIFT_PORT": str(conf.thrift_port),
+        "MDP_TZ": conf.tz,
+        "MDP_LATE_DAYS": str(conf.late_days),
+    }
+
+
+def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
+    """Run dbt for the days from_ds … ds within the deadline, its output passed through; PlatformError if it fails."""
+    variables = {"from_ds": from_ds, "ds": ds, "first_day": state.fact("first_day") or from_ds}
+    line = [*arguments, "--vars", json.dumps(variables)]
+    print("dbt " + " ".join(f"'{part}'" if " " in part else part for part in line), flush=True)
+    seconds = settings().deadline_seconds
+    try:
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "dbt"), *line],
+            env=os.environ | dbt_environment(),
+            cwd=PROJECT / "dbt_project",
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        raise PlatformError(f"dbt did not finish within {seconds} s (MDP_DEADLINE_SECONDS): is the engine alive?") from None
+    if done.returncode:
+        raise PlatformError(f"dbt failed for {from_ds} … {ds}: its message is above; mend the model, then run again")

@@ -1,0 +1,276 @@
+"""`mdp run`: live one more day through the whole platform, ordered by a real Airflow scheduler.
+
+The first time it creates the sample company, loads its history in one pass, trains the models and runs the newest day;
+after that each call lives the next day. A day that was stopped is taken up first: no later day may run past it.
+"""
+
+import json
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import psutil
+from rich.console import Console
+
+from mdp import stack
+from mdp.airflow import Airflow
+from warehouse import dates, engine, state, supervise
+from warehouse.errors import PlatformError
+from warehouse.runfile import read_run, service_process
+from warehouse.settings import settings
+
+console = Console(highlight=False)
+POOL_SLOTS = 2  # writers at a time: more only take turns on two cores
+
+
+@dataclass
+class Timing:
+    """Where the time went and how much memory it took, for the summary and the benchmark."""
+
+    started: float = field(default_factory=time.monotonic)
+    steps: list[tuple[str, float]] = field(default_factory=list)
+    tasks: list[tuple[str, str, float]] = field(default_factory=list)
+    peak_bytes: int = 0
+
+    def step(self, name: str, since: float) -> None:
+        self.steps.append((name, time.monotonic() - since))
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
+    """Run what is next (or `ds`, if given) and print the summary; raises PlatformError naming gate and rule if it stops."""
+    conf = settings()
+    engine.check_home(conf.home)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    was_up = bool(stack.links())
+    timing = Timing()
+    try:
+        with _memory_watch(timing), _engine_watch():
+            target, history = _prepare(ds, from_ds, sample_options, timing)
+            if history:
+                _dag("history", f"history__{history[1]}", {"from": history[0], "to": history[1]}, history[1], timing)
+            if not state.promotions():
+                trained_on = history[1] if history else target
+                _dag("retrain", f"retrain__{trained_on}", {"ds": trained_on}, trained_on, timing)
+            _dag("daily", f"daily__{target}", {"ds": target}, target, timing)
+            since = time.monotonic()
+            from mdp import summary
+
+            text = summary.render(target)
+            timing.step("summary", since)
+    except KeyboardInterrupt:
+        raise PlatformError("interrupted: the day is taken up again by the next `make run`") from None
+    finally:
+        if not was_up:
+            stack.stop_all()
+    _write_timing(timing, target)
+    console.print(text)
+    console.print(_where_time_went(timing))
+    console.print(summary.next_steps(target))
+
+
+def _prepare(ds, from_ds, sample_options, timing):
+    """Start what is needed and decide the day; returns (day, (from, to) of a history to load first, or None)."""
+    since = time.monotonic()
+    with console.status("starting the warehouse engine and Airflow …"), ThreadPoolExecutor(2) as pool:
+        airflow = pool.submit(_start_airflow)
+        supervise.start(wait=False)
+        if settings().sample:
+            from sample import company
+
+            if company.status() is None:
+                created = company.create(**sample_options, progress=console.print, before_database=_engine_ready)
+                console.print(f"sample company: {created['text']}")
+        _engine_ready()
+        target, history = next_day(ds, from_ds)
+        airflow.result()
+    timing.step("start the engine, Airflow and the company", since)
+    return target, history
+
+
+def _start_airflow() -> None:
+    stack.start_airflow()
+    stack.wait_airflow()
+    Airflow().set_pool("warehouse_writers", POOL_SLOTS)
+
+
+def _engine_ready() -> None:
+    if settings().embedded:
+        supervise.wait_up()
+    engine.warm_up()
+
+
+def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] | None]:
+    """The day to run and the history to load before it: an unfinished day first, else `ds`, else the next day."""
+    begun = state.fact("history_to")
+    history = None
+    if begun is None or not state.is_published("gate_features", begun):
+        history = (state.fact("first_day"), begun) if begun else _first_history(ds, from_ds)
+        state.set_fact_once("first_day", history[0])
+        state.set_fact_once("history_to", history[1])
+        return dates.shift(history[1], 1), history
+    stopped = unfinished_day()
+    if stopped:
+        if ds and ds > stopped:
+            raise PlatformError(f"{stopped} is not finished; no later day runs past it: `make run` takes it up")
+        if ds is None or ds == stopped:
+            console.print(f"{stopped} was stopped: taking it up")
+            return stopped, None
+    if ds:
+        return dates.parse_ds(ds), None
+    following = dates.shift(state.newest("marts") or begun, 1)
+    if settings().sample:
+        from sample import company
+
+        if company.status()["newest_day"] < following:
+            console.print(f"sample company: {company.advance()['text']}")
+    return following, None
+
+
+def unfinished_day() -> str | None:
+    """The oldest day that was begun and has not been exported, or None."""
+    done = set(state.published_days("export"))
+    begun = {load.ds for load in state.loads()} - {state.fact("history_to")}
+    return min(begun - done, default=None)
+
+
+def _first_history(ds: str | None, from_ds: str | None) -> tuple[str, str]:
+    if from_ds and ds:
+        return dates.parse_ds(from_ds), dates.shift(ds, -1)
+    if settings().sample:
+        from sample import company
+
+        lived = company.status()
+        return lived["first_day"], dates.shift(lived["newest_day"], -1)
+    raise PlatformError("nothing was loaded yet: say which days, `mdp run --from 2026-01-01 --ds 2026-06-30`")
+
+
+def _dag(dag: str, run_id: str, conf: dict, day: str, timing: Timing) -> None:
+    """Run a DAG through the scheduler, printing each task as it ends; PlatformError if the run fails."""
+    since = time.monotonic()
+    airflow = Airflow()
+    console.print(f"\n[bold]{dag}[/bold] {conf.get('from', '')}{' … ' if 'from' in conf else ''}{day}")
+    airflow.start_run(dag, run_id, conf, f"{day}T00:00:00Z")
+    seen: set[tuple[str, int]] = set()
+    with console.status("waiting for the scheduler …") as status:
+        while True:
+            run_state = airflow.run_state(dag, run_id)
+            tasks = airflow.tasks(dag, run_id)
+            _report(dag, tasks, seen, timing)
+            running = [t["task_id"] for t in tasks if t["state"] == "running"]
+            status.update(f"{', '.join(running) or 'waiting for the scheduler'} … {time.monotonic() - since:.0f} s")
+            if run_state in ("success", "failed"):
+                break
+            time.sleep(0.4)
+    timing.step(dag, since)
+    if run_state == "failed":
+        raise PlatformError(_why(airflow, dag, run_id, day, tasks))
+
+
+def _report(dag: str, tasks: list[dict], seen: set, timing: Timing) -> None:
+    for task in sorted(tasks, key=lambda t: t["end_date"] or ""):
+        key = (task["task_id"], task["try_number"])
+        if task["state"] not in ("success", "failed", "up_for_retry") or key in seen:
+            continue
+        seen.add(key)
+        seconds = task["duration"] or 0.0
+        if task["state"] == "success":
+            timing.tasks.append((dag, task["task_id"], seconds))
+        mark = {"success": "[green]✓[/green]", "failed": "[red]✗[/red]"}.get(task["state"], "[yellow]retry[/yellow]")
+        console.print(f"  {mark} {task['task_id']:<22} {seconds:6.1f} s")
+
+
+def _why(airflow: Airflow, dag: str, run_id: str, day: str, tasks: list[dict]) -> str:
+    failed = next((t for t in tasks if t["state"] == "failed"), None)
+    if failed is None:
+        return f"{dag} of {day} failed before its first task: look into {settings().logs_dir}/airflow-scheduler.log"
+    lines = [x for x in airflow.log(dag, run_id, failed["task_id"], failed["try_number"]) if x.strip()]
+    at = max((i for i, x in enumerate(lines) if x.startswith("error: ")), default=max(0, len(lines) - 15))
+    said = "\n  ".join(x for x in lines[at:] if "Command exited" not in x and "Task failed" not in x)
+    return f"{dag} of {day} stopped at {failed['task_id']}; no later task was started.\n  {said}"
+
+
+class _memory_watch:
+    """Samples the proportional memory of all our processes once a second; the highest sum goes into the timing."""
+
+    def __init__(self, timing: Timing) -> None:
+        self.timing, self.over = timing, threading.Event()
+
+    def __enter__(self):
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.over.set()
+
+    def _watch(self) -> None:
+        while not self.over.wait(1.0):
+            used, seen = 0, set()
+            roots = [psutil.Process(), *filter(None, (service_process(settings().home, n) for n in _our_services()))]
+            for root in roots:
+                try:
+                    family = [root, *root.children(recursive=True)]
+                except psutil.Error:
+                    continue
+                for process in family:
+                    if process.pid not in seen:
+                        seen.add(process.pid)
+                        used += _proportional_bytes(process)
+            self.timing.peak_bytes = max(self.timing.peak_bytes, used)
+
+
+def _our_services() -> list[str]:
+    return [*stack.SERVICES, "supervisor", "engine"]
+
+
+def _proportional_bytes(process: psutil.Process) -> int:
+    try:
+        info = process.memory_full_info()
+        return getattr(info, "pss", info.rss)  # shared pages counted once; macOS has no pss
+    except (psutil.Error, OSError):
+        return 0
+
+
+class _engine_watch:
+    """Says so when the supervisor has restarted the engine."""
+
+    def __enter__(self):
+        self.over = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __exit__(self, *_):
+        self.over.set()
+
+    def _watch(self) -> None:
+        last = "up"
+        while not self.over.wait(0.5):
+            now = read_run(settings().home).get("services", {}).get("engine", {}).get("state", "starting")
+            if last == "up" and now == "starting" and service_process(settings().home, "supervisor"):
+                console.print("  [yellow]the warehouse engine died and is being restarted; failed tasks retry[/yellow]")
+            if now == "crashed" and last != now:
+                console.print(f"  [red]the warehouse engine is down: see {settings().logs_dir}/supervisor.log[/red]")
+            last = now
+
+
+def _write_timing(timing: Timing, day: str) -> None:
+    folder = settings().reports_dir / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "ds": day, "seconds": round(timing.seconds, 1), "peak_gb": round(timing.peak_bytes / 1e9, 2),
+        "steps": timing.steps, "tasks": timing.tasks,
+    }  # fmt: skip
+    (folder / f"{day}.json").write_text(json.dumps(facts, indent=1))
+
+
+def _where_time_went(timing: Timing) -> str:
+    slowest = sorted(timing.tasks, key=lambda t: -t[2])[:4]
+    steps = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in timing.steps)
+    tasks = ", ".join(f"{dag}.{task} {seconds:.0f} s" for dag, task, seconds in slowest)
+    return (
+        f"\n[bold]Time[/bold]  {timing.seconds:.0f} s in all: {steps}.\n      Slowest tasks: {tasks}. "
+        f"Peak memory {timing.peak_bytes / 1e9:.1f} GB."
+    )

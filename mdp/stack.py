@@ -1,0 +1,195 @@
+"""The local stack beside the engine: Airflow's three processes, the MLflow UI and the dbt docs.
+
+Each runs in a session of its own on loopback, logs to `$MDP_HOME/logs/<name>.log` and is recorded in `run.json` with its
+id and port; `stop_all` ends exactly these. (`airflow standalone` is not used: it leaves its children when stopped.)
+"""
+
+import contextlib
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from mdp.build import dbt_environment
+from warehouse import supervise
+from warehouse.engine import check_home, free_port
+from warehouse.errors import PlatformError
+from warehouse.runfile import read_run, record_service, service_process, stop_service
+from warehouse.settings import PROJECT, Settings, settings, whole
+
+AIRFLOW = ("airflow-api", "airflow-scheduler", "airflow-dags")
+SERVICES = ("airflow-scheduler", "airflow-dags", "airflow-api", "mlflow", "dbt-docs")
+UP_SECONDS = 120
+
+
+def start_airflow() -> None:
+    """Start api-server, scheduler and dag-processor unless they run; returns once the API says all three are healthy."""
+    conf = settings()
+    if all(service_process(conf.home, name) for name in AIRFLOW):
+        return
+    port = free_port(whole("MDP_AIRFLOW_PORT", 8080), "MDP_AIRFLOW_PORT")
+    env = airflow_environment(conf, port)
+    _airflow_once(conf, env)
+    _spawn(conf, "airflow-api", ["airflow", "api-server", "--port", str(port), "--workers", "1"], env, {"airflow": port})
+    _spawn(conf, "airflow-scheduler", ["airflow", "scheduler"], env)
+    _spawn(conf, "airflow-dags", ["airflow", "dag-processor"], env)
+
+
+def wait_airflow() -> None:
+    """Return once API, scheduler and dag-processor are healthy."""
+    from mdp.airflow import Airflow
+
+    conf = settings()
+    end = time.monotonic() + UP_SECONDS
+    while time.monotonic() < end:
+        for name in AIRFLOW:
+            if service_process(conf.home, name) is None:
+                raise PlatformError(f"{name} ended while starting; the end of its log:\n{log_tail(conf, name)}")
+        with contextlib.suppress(OSError, ValueError):
+            if Airflow().healthy():
+                return
+        time.sleep(0.3)
+    raise PlatformError(f"Airflow is not healthy after {UP_SECONDS} s: look into {conf.logs_dir}/airflow-*.log")
+
+
+def start_mlflow() -> None:
+    """Start the MLflow UI on the local store unless it runs."""
+    conf = settings()
+    if service_process(conf.home, "mlflow"):
+        return
+    port = free_port(whole("MDP_MLFLOW_PORT", 5000), "MDP_MLFLOW_PORT")
+    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", conf.mlflow_uri, "--default-artifact-root", str(conf.home / "mlflow" / "artifacts")]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    _spawn(conf, "mlflow", command, os.environ | quiet, {"mlflow": port})
+
+
+def start_docs() -> None:
+    """Generate the dbt docs and serve them unless they are served."""
+    conf = settings()
+    target = conf.home / "dbt" / "target"
+    if service_process(conf.home, "dbt-docs"):
+        return
+    port = free_port(whole("MDP_DOCS_PORT", 8081), "MDP_DOCS_PORT")
+    done = subprocess.run(
+        [str(_bin("dbt")), "docs", "generate", "--static", "--quiet"],
+        cwd=PROJECT / "dbt_project", env=os.environ | dbt_environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise PlatformError(f"dbt docs generate failed:\n{done.stdout[-2000:]}")
+    command = ["python", "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(target)]
+    _spawn(conf, "dbt-docs", command, dict(os.environ), {"docs": port})
+
+
+def stop_all() -> list[str]:
+    """Stop everything that we started; returns the names of what ran."""
+    conf = settings()
+    stopped = [name for name in SERVICES if stop_service(conf.home, name)]
+    if conf.embedded and "not running" not in supervise.stop():
+        stopped.append("engine")
+    return stopped
+
+
+def links() -> dict[str, str]:
+    """Name → address of what answers now."""
+    conf = settings()
+    ports = read_run(conf.home).get("ports", {})
+    pages = {"airflow": ("Airflow", "airflow-api", "/dags/daily"), "mlflow": ("MLflow", "mlflow", ""),
+             "docs": ("dbt docs", "dbt-docs", "/static_index.html")}  # fmt: skip
+    return {
+        title: f"http://127.0.0.1:{ports[key]}{path}"
+        for key, (title, service, path) in pages.items()
+        if service_process(conf.home, service)
+    }
+
+
+def wait_for(url: str, seconds: float = UP_SECONDS) -> None:
+    """Return once `url` answers."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    raise PlatformError(f"{url} does not answer after {seconds:.0f} s: look into {settings().logs_dir}")
+
+
+def airflow_environment(conf: Settings, port: int) -> dict[str, str]:
+    """Airflow's settings; each was found by a failure without it (see docs/decisions.md)."""
+    home = conf.home / "airflow"
+    home.mkdir(parents=True, exist_ok=True)
+    given = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__DEFAULT_TIMEZONE": conf.tz,
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True" if conf.schedule else "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # only because everything binds to loopback
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__API_AUTH__JWT_SECRET": _secret(conf, "airflow_jwt"),
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        "MDP_HOME": str(conf.home),
+    }
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return env | {k: os.environ.get(k, v) if k.startswith("AIRFLOW__LOGGING") else v for k, v in given.items()}
+
+
+def _airflow_once(conf: Settings, env: dict[str, str]) -> None:
+    """Create or upgrade Airflow's own database; a second start finds the marker and skips the slow check."""
+    import importlib.metadata
+
+    version = importlib.metadata.version("apache-airflow")
+    marker = conf.home / "airflow" / f".migrated-{version}"
+    if marker.exists():
+        return
+    done = subprocess.run([str(_bin("airflow")), "db", "migrate"], env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise PlatformError(f"airflow db migrate failed:\n{done.stderr[-2000:]}")
+    marker.touch()
+
+
+def _spawn(conf: Settings, name: str, command: list[str], env: dict, ports: dict[str, int] | None = None) -> None:
+    check_home(conf.home)
+    conf.logs_dir.mkdir(parents=True, exist_ok=True)
+    with open(conf.logs_dir / f"{name}.log", "ab") as log:
+        process = subprocess.Popen(
+            [str(_bin(command[0])), *command[1:]],
+            env=env, cwd=conf.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    record_service(conf.home, name, psutil.Process(process.pid), ports or {})
+
+
+def _bin(name: str) -> Path:
+    return Path(sys.executable).parent / name
+
+
+def _secret(conf: Settings, name: str) -> str:
+    path = conf.home / "keys" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(secrets.token_hex(48))
+    return path.read_text()
+
+
+def log_tail(conf: Settings, name: str, lines: int = 12) -> str:
+    """The last lines of a service's log."""
+    path = conf.logs_dir / f"{name}.log"
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(no log)"
