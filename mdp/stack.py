@@ -7,6 +7,8 @@ id and port; `stop_all` ends exactly these. (`airflow standalone` is not used: i
 import contextlib
 import os
 import secrets
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from mdp.build import dbt_environment
-from warehouse import supervise
+from warehouse import engine, supervise
 from warehouse.engine import check_home, free_port
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, record_service, service_process, stop_service
@@ -85,6 +87,44 @@ def start_docs() -> None:
         raise PlatformError(f"dbt docs generate failed:\n{done.stdout[-2000:]}")
     command = ["python", "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(target)]
     _spawn(conf, "dbt-docs", command, dict(os.environ), {"docs": port})
+
+
+def up(say) -> None:
+    """Start everything that has a page, leave it running and say the links."""
+    say(supervise.start(wait=False))
+    start_mlflow()
+    start_airflow()
+    wait_airflow()
+    if settings().embedded:
+        supervise.wait_up()
+    engine.warm_up()
+    start_docs()
+    found = links()
+    for url in found.values():
+        wait_for(url)
+    for title, url in found.items():
+        say(f"{title:<9} {url}")
+    say("stop them with `make down`; live the next day with `make run`")
+
+
+def reset(ask) -> None:
+    """Stop everything and delete what lies in MDP_HOME; `ask` (text) is called before, unless None."""
+    home = settings().home
+    if ask:
+        ask(f"delete everything in {home}?")
+    stop_all()
+    for path in home.iterdir() if home.exists() else ():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def shell_exports() -> str:
+    """`export` lines for dbt and airflow in a shell."""
+    conf = settings()
+    port = read_run(conf.home).get("ports", {}).get("airflow", 8080)
+    found = dbt_environment() | {
+        k: v for k, v in airflow_environment(conf, port).items() if k.startswith("AIRFLOW") or k == "MDP_HOME"
+    }
+    return "\n".join(f"export {key}={shlex.quote(value)}" for key, value in sorted(found.items()))
 
 
 def stop_all() -> list[str]:

@@ -95,6 +95,15 @@ def settings() -> Settings:
     )
 
 
+def load_env_file() -> None:
+    """Put the variables of the project's `.env`, if there is one, into the environment; what is set already wins."""
+    path = PROJECT / ".env"
+    if path.exists():
+        from dotenv import load_dotenv
+
+        load_dotenv(path, override=False)
+
+
 def whole(name: str, default: int) -> int:
     """The whole number in environment variable `name`, or `default`; PlatformError if it is not one."""
     text = os.environ.get(name)

@@ -1,0 +1,56 @@
+# Each target is thin: the work is in `mdp` (see `mdp --help`). `make help` lists them.
+SHELL := /bin/sh
+PYTHON ?= $(shell for v in python3.12 python3.11 python3.13 python3; do command -v $$v >/dev/null 2>&1 && \
+  $$v -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$v && break; done)
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+BIN := .venv/bin
+# A variable that forbids writing byte code would make every task 3 times slower to start.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help install run up down reset test test-fast bench lock lint
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/.installed ## set up .venv from the lock (bootstraps uv with pip if it is absent)
+
+.venv/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11, 3.12 or 3.13 was found: install one, or name it: make install PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@command -v uv >/dev/null 2>&1 || test -x .tools/bin/uv || { echo "fetching uv $(UV_VERSION)"; \
+	  $(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "error: $(PYTHON) has no pip: install pip (or uv), then run make install again" >&2; exit 1; }; \
+	  $(PYTHON) -m pip install --quiet --target .tools --upgrade uv==$(UV_VERSION); }
+	@echo "installing the locked packages into .venv (about 250, one or two minutes)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: install ## live the next day (the first time: create, load, train) and print the summary
+	@$(BIN)/mdp run
+
+up: install ## start engine, Airflow, MLflow and dbt docs, leave them running, print their links
+	@$(BIN)/mdp up
+
+down: install ## stop all that was started
+	@$(BIN)/mdp down
+
+reset: install ## stop all and empty MDP_HOME
+	@$(BIN)/mdp reset --yes
+
+test: install ## run all tests
+	@$(BIN)/python -m pytest tests
+
+test-fast: install ## run the tests that need no engine
+	@$(BIN)/python -m pytest tests -m "not engine and not stack"
+
+bench: install ## measure the first run and the next day, print the figures
+	@$(BIN)/python benchmarks/whole_run.py
+
+lint: install ## check style
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: ## resolve the dependencies of pyproject.toml anew
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras \
+	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
