@@ -1,0 +1,1 @@
+"""Ingestion: feeds declared in YAML, JDBC import and export, spool collection, privacy at the door."""

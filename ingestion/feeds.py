@@ -1,0 +1,241 @@
+"""The contracts of the sources: `feeds.yml`, read and checked before anything else happens.
+
+A feed that is wrong in one key must not half-work: each fault becomes one sentence that names file, feed, key and what
+is allowed there. The classes say what a column may do; `privacy.py` does it.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from warehouse.errors import PlatformError, unknown
+
+PATH = Path(__file__).with_name("feeds.yml")
+NAME = r"^[a-z][a-z0-9]*__[a-z][a-z0-9_]*$"
+TYPES = r"^(string|boolean|int|bigint|double|date|timestamp|decimal\(\d+,\d+\))$"
+
+# These texts become part of SQL: what could end a literal or an identifier is refused here.
+Plain = Annotated[str, Field(pattern=r"^[^'\\\\`]+$")]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
+
+
+class Strict(BaseModel):
+    """A block of the YAML file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(Strict):
+    """One column: its type, how much it gives away, and what is done about that at the door."""
+
+    type: Annotated[str, Field(pattern=TYPES)]
+    sensitivity: Annotated[Literal["public", "internal", "personal", "secret"], Field(alias="class")]
+    action: Literal["hash", "hash_and_mask", "encrypt", "coarsen", "drop"] | None = None
+    format: Literal["phone", "email"] | None = None
+    required: bool = False
+    allowed: Annotated[tuple[Plain, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _action_fits(self):
+        if self.sensitivity in ("personal", "secret") and not self.action:
+            raise ValueError(
+                f"is {self.sensitivity} and so needs an action: hash, hash_and_mask, encrypt, coarsen or drop"
+            )
+        if self.sensitivity in ("public", "internal") and self.action:
+            raise ValueError(
+                f"is {self.sensitivity} and so takes no action: drop the key or call it personal or secret"
+            )
+        if self.sensitivity == "secret" and self.action not in ("encrypt", "drop"):
+            raise ValueError("is secret: its action must be encrypt or drop")
+        if (self.action in ("hash", "hash_and_mask")) != (self.format is not None):
+            raise ValueError("needs a format (phone or email) if its action is hash or hash_and_mask, and only then")
+        if self.action in ("hash", "hash_and_mask", "encrypt") and self.type != "string":
+            raise ValueError(f"is {self.type}: only a string can be hashed, masked or encrypted")
+        if self.action == "coarsen" and self.type != "double":
+            raise ValueError(f"is {self.type}: only a double can be coarsened")
+        return self
+
+    def stored(self, name: str) -> list[str]:
+        """The names under which this column reaches the raw table (none if it is dropped)."""
+        return {
+            "hash": [f"{name}_hash"],
+            "hash_and_mask": [f"{name}_hash", f"{name}_mask"],
+            "encrypt": [f"{name}_enc"],
+            "drop": [],
+        }.get(self.action, [name])
+
+
+class Feed(Strict):
+    """What every feed declares; its name is also the name of its raw table."""
+
+    name: Annotated[str, Field(pattern=NAME)]
+    subject: str | None
+    key: Annotated[tuple[str, ...], Field(min_length=1)]
+    columns: Annotated[dict[Identifier, Column], Field(min_length=1)]
+
+    @property
+    def raw_table(self) -> str:
+        return f"raw.{self.name}"
+
+    @property
+    def quarantine_table(self) -> str:
+        return f"quarantine.{self.name}"
+
+    def _must_be_columns(self, **named: str | None) -> None:
+        for key, column in named.items():
+            if column is not None and column not in self.columns:
+                raise ValueError(f"names {column!r} as its {key}, which is not among its columns")
+
+    @model_validator(mode="after")
+    def _names_exist(self):
+        self._must_be_columns(subject=self.subject)
+        for column in self.key:
+            self._must_be_columns(key=column)
+            if self.columns[column].action:
+                raise ValueError(f"has {column!r} in its key, which does not pass the door as it is")
+        stored = [s for name, column in self.columns.items() for s in column.stored(name)]
+        twice = {s for s in stored if stored.count(s) > 1} | {"ds", "load_id", "key_id"}.intersection(stored)
+        if twice:
+            raise ValueError(f"would write {', '.join(sorted(twice))} twice: rename a column")
+        return self
+
+
+class JdbcFeed(Feed):
+    """A table of the CRM database."""
+
+    kind: Literal["jdbc"]
+    table: Annotated[str, Field(pattern=r"^\w+(\.\w+)?$")]
+    mode: Literal["full", "append", "lastmodified"]
+    check_column: str | None = None
+    created_column: str | None = None
+
+    @model_validator(mode="after")
+    def _mode_has_its_columns(self):
+        wanted = {"full": (), "append": ("check_column",), "lastmodified": ("check_column", "created_column")}[
+            self.mode
+        ]
+        for key in ("check_column", "created_column"):
+            if (getattr(self, key) is not None) != (key in wanted):
+                raise ValueError(f"has mode {self.mode}, which takes {' and '.join(wanted) or 'no check_column'}")
+        self._must_be_columns(check_column=self.check_column, created_column=self.created_column)
+        for column in filter(None, (self.check_column, self.created_column)):
+            if self.columns[column].type not in ("date", "timestamp"):
+                raise ValueError(
+                    f"checks {column!r}, which is {self.columns[column].type}: it must be a date or timestamp"
+                )
+        for name, column in self.columns.items():
+            if column.required or column.allowed:
+                raise ValueError(f"puts required or allowed on {name!r}: rules at the door are for files")
+        return self
+
+
+class FilesFeed(Feed):
+    """JSON lines in a directory of the spool; the file's name says on which day it arrived."""
+
+    kind: Literal["files"]
+    directory: Annotated[str, Field(pattern=r"^[\w-]+(/[\w-]+)*$")]
+    pattern: Plain
+    timestamp_column: str
+
+    @model_validator(mode="after")
+    def _pattern_and_timestamp(self):
+        if self.pattern.count("{date}") != 1:
+            raise ValueError("needs {date} once in its pattern: the day in the name is the day a file arrived")
+        self._must_be_columns(timestamp_column=self.timestamp_column)
+        if self.columns[self.timestamp_column].type != "string":
+            raise ValueError("needs type string for its timestamp_column: it is kept as it was written")
+        taken = {"source_file", "received_date", "reason", "row_key", "payload"}.intersection(self.columns)
+        if taken:
+            raise ValueError(f"has columns named {', '.join(sorted(taken))}, which collection writes itself")
+        return self
+
+    @property
+    def file_regex(self) -> str:
+        """Regular expression of a file's base name; group 1 is the day (same text in Python and Java)."""
+        before, after = (
+            ".*".join(re.escape(piece) for piece in part.split("*")) for part in self.pattern.split("{date}")
+        )
+        return rf"^{before}(\d{{4}}-\d{{2}}-\d{{2}}){after}$"
+
+
+_feed = TypeAdapter(Annotated[JdbcFeed | FilesFeed, Field(discriminator="kind")])
+
+
+def load_feeds(path: Path = PATH) -> dict[str, Feed]:
+    """Name → feed, in the order of the file; every fault of the file in one PlatformError, a sentence each."""
+    blocks = _read_yaml(path)
+    feeds, faults = {}, []
+    for name, block in blocks.items():
+        if not isinstance(block, dict):
+            faults.append(f"{path.name}: feed {name}: must be a block of keys")
+            continue
+        try:
+            feeds[name] = _feed.validate_python({**block, "name": str(name)})
+        except ValidationError as error:
+            faults += [f"{path.name}: feed {name}: {_sentence(fault)}" for fault in error.errors()]
+    if faults:
+        raise PlatformError("\n".join(faults))
+    return feeds
+
+
+def pick(names: list[str] | None, kind: str | None = None) -> list[Feed]:
+    """The feeds named, all if none is; of one kind if given. An unknown name or kind lists the known ones."""
+    feeds = load_feeds()
+    for name in names or ():
+        if name not in feeds:
+            raise unknown("feed", name, feeds)
+    if kind and kind not in ("jdbc", "files"):
+        raise unknown("kind of feed", kind, ("jdbc", "files"))
+    return [f for f in feeds.values() if (not names or f.name in names) and kind in (None, f.kind)]
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a second key of the same name win in silence; a feed or column would vanish."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} appears twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        blocks = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except FileNotFoundError:
+        raise PlatformError(f"{path} is missing: the feeds are declared there") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise PlatformError(f"{path.name}: line {line}: {error.problem}") from None
+    if not isinstance(blocks, dict) or not blocks:
+        raise PlatformError(f"{path.name}: must be a map of feed names to blocks, and holds none")
+    return blocks
+
+
+def _sentence(fault: dict) -> str:
+    """One pydantic fault as a sentence with the key's place and what is allowed there."""
+    place = [str(part) for part in fault["loc"] if part not in ("jdbc", "files")]
+    key, where = ".".join(place), ".".join(place[:-1])
+    model = Column if place[:1] == ["columns"] else FilesFeed if fault["loc"][:1] == ("files",) else JdbcFeed
+    names = (field.alias or name for name, field in model.model_fields.items() if name != "name")
+    allowed = f"allowed keys: {', '.join(sorted(names))}"
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"unknown key {place[-1]!r}{f' in {where}' if where else ''}; {allowed}"
+        case "missing":
+            return f"key {place[-1]!r}{f' of {where}' if where else ''} is missing; {allowed}"
+        case "union_tag_not_found" | "union_tag_invalid":
+            return f"key 'kind' must be jdbc or files; {allowed}"
+        case "literal_error":
+            return f"key {key!r} is {fault['input']!r}; allowed: {fault['ctx']['expected']}"
+        case "value_error":
+            return f"{key or 'it'} {fault['ctx']['error']}"
+        case _ if place == ["name"]:
+            return "the name must be <domain>__<entity> in lower case"
+        case _:
+            return f"key {key!r} is {fault['input']!r}: {fault['msg']}; {allowed}"

@@ -1,0 +1,318 @@
+"""What a feed may say, what a load reads, when it may be taken again: all that needs no engine."""
+
+import pytest
+import yaml
+
+from ingestion import collect, jdbc, run
+from ingestion.feeds import load_feeds, pick
+from ingestion.protect import stored_columns
+from warehouse import state
+from warehouse.errors import PlatformError
+
+DAY = "2024-03-05"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    for name in ("MDP_STATE_URL", "MDP_SPOOL_URI", "MDP_KEY_FILE", "MDP_CRM_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MDP_HOME", str(tmp_path))
+    monkeypatch.setenv("MDP_TZ", "Asia/Shanghai")
+    return tmp_path
+
+
+# -- feeds.yml --------------------------------------------------------------------------------------------------------
+
+
+def _faults(tmp_path, change) -> str:
+    """The message that a changed copy of two real feeds gives."""
+    from ingestion.feeds import PATH
+
+    blocks = yaml.safe_load(PATH.read_text())
+    blocks = {name: blocks[name] for name in ("crm__customers", "crm__orders", "web__events")}
+    change(blocks)
+    path = tmp_path / "feeds.yml"
+    path.write_text(yaml.safe_dump(blocks))
+    with pytest.raises(PlatformError) as caught:
+        load_feeds(path)
+    return str(caught.value)
+
+
+def test_the_shipped_feeds_hold():
+    feeds = load_feeds()
+    assert list(feeds) == [
+        "crm__customers", "crm__products", "crm__campaigns", "crm__orders", "crm__order_items", "crm__channel_spend",
+        "web__events", "ads__events",
+    ]  # fmt: skip
+    stored = stored_columns(feeds["crm__customers"])
+    assert {"phone_hash", "phone_mask", "email_hash", "id_number_enc", "key_id"} <= set(stored)
+    assert not {"phone", "email", "id_number"} & set(stored)
+    assert "key_id" not in stored_columns(feeds["crm__orders"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda b: b["crm__orders"].update(tabel="x"),
+            "feed crm__orders: unknown key 'tabel'; allowed keys: check_column, columns",
+        ),
+        (
+            lambda b: b["crm__orders"].pop("table"),
+            "feed crm__orders: key 'table' is missing; allowed keys: check_column",
+        ),
+        (lambda b: b["crm__orders"].pop("subject"), "feed crm__orders: key 'subject' is missing"),
+        (lambda b: b["crm__orders"].update(mode="fulll"), "key 'mode' is 'fulll'; allowed: 'full', 'append' or"),
+        (lambda b: b["crm__orders"].update(kind="csv"), "feed crm__orders: key 'kind' must be jdbc or files"),
+        (lambda b: b["crm__orders"].update(subject="nobody"), "names 'nobody' as its subject, which is not among"),
+        (
+            lambda b: b["crm__orders"].pop("created_column"),
+            "has mode lastmodified, which takes check_column and created",
+        ),
+        (lambda b: b["crm__orders"].update(check_column="channel"), "checks 'channel', which is string"),
+        (
+            lambda b: b["crm__customers"]["columns"]["phone"].pop("action"),
+            "feed crm__customers: columns.phone is personal and so needs an action",
+        ),
+        (
+            lambda b: b["crm__customers"]["columns"]["id_number"].update(action="coarsen"),
+            "columns.id_number is secret: its action must be encrypt or drop",
+        ),
+        (
+            lambda b: b["crm__customers"]["columns"]["phone"].update(clas="x"),
+            "unknown key 'clas' in columns.phone; allowed keys: action, allowed, class, format, required, type",
+        ),
+        (lambda b: b["crm__customers"]["columns"]["phone"].pop("format"), "columns.phone needs a format"),
+        (lambda b: b["crm__customers"]["columns"]["city"].update(type="text"), "key 'columns.city.type' is 'text'"),
+        (lambda b: b["crm__customers"].update(key=["phone"]), "has 'phone' in its key, which does not pass"),
+        (lambda b: b["crm__customers"]["columns"].update(phone_hash=b["crm__customers"]["columns"]["city"]), "twice"),
+        (lambda b: b["web__events"].update(pattern="*.jsonl"), "feed web__events: it needs {date} once in its pattern"),
+        (lambda b: b["web__events"].update(timestamp_column="at"), "names 'at' as its timestamp_column"),
+        (lambda b: b.update(Orders=b.pop("crm__orders")), "feed Orders: the name must be <domain>__<entity>"),
+        (lambda b: b.update(crm__orders=None), "feed crm__orders: must be a block of keys"),
+    ],
+)
+def test_a_wrong_key_gets_a_sentence(tmp_path, change, said):
+    message = _faults(tmp_path, change)
+    assert message.startswith("feeds.yml: feed ")
+    assert said in message
+
+
+def test_all_faults_are_said_at_once(tmp_path):
+    def change(blocks):
+        blocks["crm__orders"]["tabel"] = "x"
+        blocks["web__events"]["pattern"] = "*"
+
+    assert len(_faults(tmp_path, change).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a: 1\na: 2\n", "line 2: key 'a' appears twice"), ("a: [1\n", "line 2"), ("", "holds none")],
+)
+def test_a_broken_file_names_the_line(tmp_path, text, said):
+    path = tmp_path / "feeds.yml"
+    path.write_text(text)
+    with pytest.raises(PlatformError, match=said):
+        load_feeds(path)
+
+
+def test_an_unknown_feed_lists_the_known():
+    with pytest.raises(PlatformError, match="unknown feed 'crm__order': known are ads__events, crm__campaigns"):
+        pick(["crm__order"])
+    assert [f.name for f in pick(None, "files")] == ["web__events", "ads__events"]
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_source_columns_are_compared_both_ways():
+    feed = load_feeds()["crm__orders"]
+    good = {name: column.type for name, column in feed.columns.items()}
+    jdbc.check_columns(feed, good)
+    wrong = {**good, "amount_cny": "double", "coupon": "string"}
+    del wrong["channel"]
+    with pytest.raises(PlatformError) as caught:
+        jdbc.check_columns(feed, wrong)
+    lines = str(caught.value).splitlines()
+    assert "  - channel string: declared, missing at the source" in lines
+    assert "  ~ amount_cny: declared decimal(18,2), double at the source" in lines
+    assert "  + coupon string: new at the source" in lines
+
+
+def test_intervals_are_business_days_in_utc():
+    feeds = load_feeds()
+    assert jdbc.fix_inputs(feeds["crm__orders"], DAY, DAY) == {
+        "low": "2024-03-04 16:00:00",
+        "high": "2024-03-05 16:00:00",
+    }
+    assert jdbc.fix_inputs(feeds["crm__orders"], None, DAY)["low"] is None
+    assert jdbc.fix_inputs(feeds["crm__channel_spend"], "2024-03-02", DAY) == {
+        "low": "2024-03-02",
+        "high": "2024-03-06",
+    }
+    assert jdbc.fix_inputs(feeds["crm__products"], None, DAY) == {}
+
+
+def test_lastmodified_keeps_rows_that_changed_again_later():
+    feed = load_feeds()["crm__orders"]
+    text = jdbc.condition(feed, {"low": "2024-03-04 16:00:00", "high": "2024-03-05 16:00:00"})
+    assert (
+        "`updated_at` >= timestamp_ntz'2024-03-04 16:00:00' and `updated_at` < timestamp_ntz'2024-03-05 16:00:00'"
+        in text
+    )
+    assert "or (`ordered_at` >= timestamp_ntz'2024-03-04 16:00:00'" in text
+    assert "`updated_at` >= timestamp_ntz'2024-03-05 16:00:00' or `updated_at` is null" in text
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _drop(home, name: str, *lines: str) -> None:
+    folder = home / "sample" / "spool" / "web__events"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("".join(line + "\n" for line in lines))
+
+
+def _feed():
+    return load_feeds()["web__events"]
+
+
+def _take(ds: str) -> list[str]:
+    """Plan and publish a load of `ds`; returns the names of the files it takes."""
+    feed = _feed()
+    run._intend(feed, ds, None)
+    files = state.load(feed.name, ds).inputs["files"]
+    state.take_files(feed.name, ds, [(f["name"], f["digest"], f["n_bytes"]) for f in files])
+    state.publish_load(feed.name, ds, 0, 0)
+    return [f["name"] for f in files]
+
+
+def test_files_are_chosen_by_the_day_in_their_name(home):
+    for name in (
+        "web__events-2024-03-04.jsonl",
+        f"web__events-{DAY}-b.jsonl",
+        "web__events-2024-03-06.jsonl",
+        "notes.txt",
+    ):
+        _drop(home, name, name)
+    (home / "sample/spool/web__events" / f"web__events-{DAY}-dir.jsonl").mkdir()
+    assert _take(DAY) == ["web__events-2024-03-04.jsonl", f"web__events-{DAY}-b.jsonl"]
+
+
+def test_a_missing_directory_is_an_empty_load(home):
+    assert collect.spooled(_feed()) == []
+    assert "no new file in" in run._intend(_feed(), DAY, None)
+
+
+def test_lines_are_counted_with_an_unfinished_last_one(home):
+    _drop(home, f"web__events-{DAY}.jsonl", "a", "b")
+    (home / f"sample/spool/web__events/web__events-{DAY}-2.jsonl").write_text("a\nb")
+    (home / f"sample/spool/web__events/web__events-{DAY}-3.jsonl").write_text("")
+    counts = [collect.measure(_feed(), f)["n_lines"] for f in collect.spooled(_feed())]
+    assert sorted(counts) == [0, 2, 2]
+
+
+def test_each_content_is_taken_once(home):
+    _drop(home, f"web__events-{DAY}.jsonl", "a")
+    assert _take(DAY) == [f"web__events-{DAY}.jsonl"]
+    _drop(home, "web__events-2024-03-06.jsonl", "b")
+    _drop(home, "web__events-2024-03-06-again.jsonl", "a")
+    assert "sent again and left out: web__events-2024-03-06-again.jsonl" in run._intend(_feed(), "2024-03-06", None)
+    assert _take("2024-03-06") == ["web__events-2024-03-06.jsonl"]
+
+
+def test_a_taken_file_may_not_change(home):
+    _drop(home, f"web__events-{DAY}.jsonl", "a")
+    _take(DAY)
+    _drop(home, f"web__events-{DAY}.jsonl", "a", "more")
+    with pytest.raises(PlatformError, match=f"web__events-{DAY}.jsonl has changed since it was loaded"):
+        run._intend(_feed(), "2024-03-06", None)
+
+
+def test_a_mended_file_is_taken_again_until_the_gate_has_passed(home, monkeypatch):
+    monkeypatch.setattr(run, "_verify", lambda feed, load: "verified")
+    name = f"web__events-{DAY}.jsonl"
+    _drop(home, name, "bad")
+    _take(DAY)
+    assert run._plan(_feed(), DAY, None, False)[0] == "unchanged"
+    _drop(home, name, "good")
+    assert run._plan(_feed(), DAY, None, False)[0] == "again"
+    assert _take(DAY) == [name]
+    state.publish("gate_raw", [DAY])
+    _drop(home, name, "altered")
+    assert run._plan(_feed(), DAY, None, False)[0] == "unchanged"
+    with pytest.raises(PlatformError, match="not in the spool as they were"):
+        run._plan(_feed(), DAY, None, True)
+
+
+def test_a_table_is_read_again_after_its_gate_refused_the_day(monkeypatch):
+    monkeypatch.setattr(run, "_verify", lambda feed, load: "verified")
+    feed = load_feeds()["crm__products"]
+    assert run._plan(feed, DAY, None, False)[0] == "loaded"
+    assert run._plan(feed, DAY, None, False)[0] == "repaired"
+    state.publish_load(feed.name, DAY, 1)
+    assert run._plan(feed, DAY, None, False)[0] == "unchanged"
+    rule = dict(table_name="t", rule="r", column_name=None, success=False, observed="", expected="", sample="")
+    state.record_verdicts(DAY, "raw", [rule])
+    assert run._plan(feed, DAY, None, False)[0] == "again"
+    state.publish_load(feed.name, DAY, 1)
+    state.publish("gate_raw", [DAY])
+    assert run._plan(feed, DAY, None, False)[0] == "unchanged"
+    with pytest.raises(PlatformError, match="passed its gate"):
+        run._plan(feed, DAY, None, True)
+
+
+def test_inputs_are_fixed_before_reading_and_survive_a_kill(home):
+    _drop(home, f"web__events-{DAY}.jsonl", "a")
+    run._intend(_feed(), DAY, None)
+    _drop(home, f"web__events-{DAY}-late.jsonl", "b")
+    assert run._plan(_feed(), DAY, None, False)[0] == "repaired"
+    assert [f["name"] for f in state.load("web__events", DAY).inputs["files"]] == [f"web__events-{DAY}.jsonl"]
+
+
+# -- days -------------------------------------------------------------------------------------------------------------
+
+
+def _loaded(ds: str, from_ds: str | None = None) -> None:
+    feed = load_feeds()["crm__products"]
+    run._intend(feed, ds, from_ds)
+    state.publish_load(feed.name, ds, 1)
+
+
+def test_a_later_day_waits_for_an_unfinished_one():
+    _loaded("2024-03-04", "2024-03-01")
+    with pytest.raises(PlatformError, match=r"2024-03-04 is unfinished \(its stage raw .* --from 2024-03-01"):
+        run.refuse_if_unfinished(DAY)
+    state.publish("raw", ["2024-03-04"])
+    with pytest.raises(PlatformError, match="its stage gate_raw .*`mdp gate raw --ds 2024-03-04 --from 2024-03-01`"):
+        run.refuse_if_unfinished(DAY)
+    for stage in run.STAGES:
+        if stage not in ("gate_predictions", "marts"):
+            state.publish(stage, ["2024-03-04"])
+    run.refuse_if_unfinished(DAY)  # a history is finished with its features
+    _loaded(DAY)
+    with pytest.raises(PlatformError, match="2024-03-05 is unfinished"):
+        run.refuse_if_unfinished("2024-03-06")
+    run.refuse_if_unfinished(DAY)
+
+
+def test_a_day_inside_a_later_load_has_nothing_of_its_own():
+    _loaded(DAY, "2024-03-01")
+    feed = load_feeds()["crm__products"]
+    assert run._plan(feed, "2024-03-02", None, False) == ("inside", "2024-03-02 is in the load of 2024-03-05")
+    with pytest.raises(PlatformError, match="before 2024-03-01, where its history begins"):
+        run._plan(feed, "2024-02-01", None, False)
+
+
+def test_no_day_is_skipped():
+    _loaded(DAY)
+    with pytest.raises(PlatformError, match="would skip days: use --from 2024-03-06"):
+        run._intend(load_feeds()["crm__products"], "2024-03-09", "2024-03-08")
+
+
+def test_door_rules_come_in_a_fixed_order():
+    rules = collect.door(_feed())
+    reasons = ("malformed_json", "missing_field:event_id", "bad_timestamp:occurred_at", "unknown_value:event_type")
+    order = [rules.index(f"'{reason}'") for reason in (*reasons, "future", "too_late")]
+    assert order == sorted(order)
