@@ -37,7 +37,7 @@ with DAG(
     params={"ds": Param(None, type=["null", "string"], format="date", description="business date; default: the run's")},
     user_defined_macros={"business_date": business_date},
     tags=["marketing"],
-):
+) as dag:
     with TaskGroup("ingest") as ingest:
         step("crm", f"ingest {DAY} --kind jdbc", outlets=[Asset(tables.RAW_ORDERS)])
         step("logs", f"ingest {DAY} --kind files", outlets=[Asset(tables.RAW_WEB_EVENTS)])

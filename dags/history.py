@@ -25,7 +25,7 @@ with DAG(
         "to": Param(type="string", format="date", description="last business date"),
     },
     tags=["marketing"],
-):
+) as dag:
     with TaskGroup("ingest") as ingest:
         step("crm", f"ingest {RANGE} --kind jdbc")
         step("logs", f"ingest {RANGE} --kind files")

@@ -24,7 +24,7 @@ with DAG(
     params={"ds": Param(None, type=["null", "string"], format="date", description="business date; default: the run's")},
     user_defined_macros={"business_date": business_date},
     tags=["marketing"],
-):
+) as dag:
     with TaskGroup("train"):
         for model in MODELS:
             step(model, f"train {model} --ds {{{{ business_date(dag_run) }}}}")

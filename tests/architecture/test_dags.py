@@ -1,0 +1,113 @@
+"""The DAGs as data engineers know them: exact ids, exact edges, retries, and a light parse in a fresh process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROBE = """
+import json, os, sys
+os.environ["AIRFLOW_HOME"] = sys.argv[1]
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__UNIT_TEST_MODE"] = "False"
+sys.path[:0] = ["dags", "."]
+import importlib
+dags = {}
+for name in ("daily", "history", "retrain"):
+    dag = importlib.import_module(name).dag
+    dags[dag.dag_id] = {
+        "edges": sorted([t.task_id, d] for t in dag.tasks for d in t.downstream_task_ids),
+        "tasks": {t.task_id: {"retries": t.retries, "pool": t.pool, "command": t.bash_command} for t in dag.tasks},
+        "doc": dag.doc_md, "runs": dag.max_active_runs, "schedule": type(dag.timetable).__name__,
+    }
+heavy = ["pandas", "pyspark", "sklearn", "mlflow", "great_expectations", "dbt",
+         "ingestion", "expectations", "ml", "sample", "mdp"]
+print("RESULT" + json.dumps({"dags": dags, "heavy": [m for m in heavy if m in sys.modules]}))
+"""
+
+
+def parse(home: Path, **env: str) -> dict:
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, str(home)], cwd=PROJECT, env=os.environ | env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.split("RESULT")[1])
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory):
+    return parse(tmp_path_factory.mktemp("airflow"))
+
+
+def chain(*groups):
+    return sorted([a, b] for left, right in zip(groups, groups[1:], strict=False) for a in left for b in right)
+
+
+INGEST = ["ingest.crm", "ingest.logs"]
+SCORE = ["score.segmentation", "score.ctr", "score.churn", "score.budget"]
+PREPARE = (INGEST, ["gate_raw"], ["cleaned"], ["gate_cleaned"], ["features"], ["gate_features"])
+
+
+def test_the_dags_are_exactly_these(parsed):
+    assert set(parsed["dags"]) == {"daily", "history", "retrain"}
+    files = {p.stem for p in (PROJECT / "dags").glob("*.py")}
+    assert files == {"daily", "history", "retrain", "common"}
+
+
+def test_edges(parsed):
+    dags = parsed["dags"]
+    assert dags["daily"]["edges"] == chain(*PREPARE, SCORE, ["gate_predictions"], ["marts"], ["export"])
+    assert dags["history"]["edges"] == chain(*PREPARE)
+    assert dags["retrain"]["edges"] == []
+    assert set(dags["retrain"]["tasks"]) == {"train.segmentation", "train.ctr", "train.churn", "train.budget"}
+
+
+def test_gates_are_not_retried_and_the_rest_is(parsed):
+    tasks = {k: v for dag in parsed["dags"].values() for k, v in dag["tasks"].items()}
+    assert {k for k, v in tasks.items() if v["retries"] == 0} == {k for k in tasks if k.startswith("gate_")}
+    assert {v["pool"] for v in tasks.values()} == {"warehouse_writers"}
+
+
+def test_every_task_is_a_command_a_person_can_type(parsed):
+    from typer.main import get_command
+
+    from mdp.cli import app
+
+    known = set(get_command(app).commands)
+    for dag in parsed["dags"].values():
+        assert dag["tasks"]
+        for task in dag["tasks"].values():
+            words = task["command"].split()
+            assert words[0] == "mdp" and words[1] in known, task["command"]
+            assert "--ds" in words
+
+
+def test_a_runbook_stands_in_each_dag(parsed):
+    for dag in parsed["dags"].values():
+        assert "When a task fails" in dag["doc"]
+        assert dag["runs"] == 1
+
+
+def test_parsing_stays_light(parsed):
+    assert parsed["dags"]
+    assert parsed["heavy"] == []
+
+
+def test_a_cron_makes_it_periodic(tmp_path):
+    dags = parse(tmp_path, MDP_SCHEDULE="0 2 * * *")["dags"]
+    assert dags["daily"]["schedule"] == "CronTriggerTimetable"
+    assert dags["history"]["schedule"] == "NullTimetable"
+
+
+def test_models_scored_and_trained_are_those_of_the_declaration(parsed):
+    import yaml
+
+    declared = set(yaml.safe_load((PROJECT / "ml" / "models.yml").read_text()))
+    for dag, group in (("daily", "score"), ("retrain", "train")):
+        tasks = {k.split(".")[1] for k in parsed["dags"][dag]["tasks"] if k.startswith(group + ".")}
+        assert tasks == declared
