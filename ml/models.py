@@ -1,0 +1,159 @@
+"""Reads models.yml into checked specifications: what a model reads, how it is judged, what it writes.
+
+A wrong key is refused here, with the keys that are allowed, because a misspelt threshold that is silently ignored
+promotes whatever comes.
+"""
+
+import importlib
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from warehouse.errors import PlatformError
+
+MODELS_FILE = Path(__file__).with_name("models.yml")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Features(_Strict):
+    """The table a model reads; `scored_rows` is an SQL condition on the rows that get a prediction."""
+
+    table: str
+    key: list[str] = Field(min_length=1)
+    columns: list[str] = Field(min_length=1)
+    scored_rows: str | None = None
+
+
+class Label(_Strict):
+    """What a model learns; horizon and lag, in days, say when a label of day ds is known."""
+
+    table: str
+    columns: list[str] = Field(min_length=1)
+    horizon_days: int = Field(ge=0)
+    label_lag_days: int = Field(ge=0)
+
+
+class Split(_Strict):
+    """Which days fit and which evaluate; see ml/splits.py."""
+
+    kind: Literal["days", "snapshot", "followup"]
+    train_days: int = Field(default=1, ge=1)
+    holdout_days: int = Field(default=0, ge=0)
+
+
+class Metric(_Strict):
+    """The one figure by which models are compared."""
+
+    name: str
+    higher_is_better: bool
+
+
+class Bound(_Strict):
+    """Inclusive limits of a metric."""
+
+    min: float = float("-inf")
+    max: float = float("inf")
+
+
+class Predictions(_Strict):
+    """The table a model writes; columns map name to Spark type."""
+
+    table: str
+    columns: dict[str, str] = Field(min_length=1)
+
+
+class Score(_Strict):
+    """Where scoring runs, and how many days of features one prediction needs."""
+
+    where: Literal["workers", "task"]
+    days: int = Field(ge=1)
+
+
+class ModelSpec(_Strict):
+    """One block of models.yml; `name` is the block's key and the name of the model's file in ml/."""
+
+    name: str
+    description: str
+    params: dict[str, Any] = {}
+    features: Features
+    label: Label | None = None
+    split: Split
+    max_rows: int = Field(gt=0)
+    baseline: str
+    metric: Metric
+    thresholds: dict[str, Bound] = Field(min_length=1)
+    predictions: Predictions
+    score: Score
+
+
+def load_models(path: Path = MODELS_FILE) -> dict[str, ModelSpec]:
+    """All specifications by name, in the file's order. PlatformError names file, key and allowed keys."""
+    try:
+        blocks = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise PlatformError(f"{path.name}: not valid YAML ({error}). Correct the file.") from error
+    if not isinstance(blocks, dict) or not blocks:
+        raise PlatformError(f"{path.name}: expected one block per model, found none.")
+    specs = {}
+    for name, block in blocks.items():
+        if not isinstance(block, dict):
+            raise PlatformError(f"{path.name}: {name} is not a block of keys; allowed keys: {_known_keys(ModelSpec)}.")
+        try:
+            specs[name] = ModelSpec(**(block | {"name": name}))
+        except ValidationError as error:
+            raise PlatformError(_explain(path, name, error)) from error
+    return specs
+
+
+def get_model(name: str) -> ModelSpec:
+    """The specification of one model; PlatformError lists the known ones."""
+    specs = load_models()
+    if name not in specs:
+        raise PlatformError(f"There is no model '{name}' in {MODELS_FILE.name}. Known models: {', '.join(specs)}.")
+    return specs[name]
+
+
+def import_model(spec: ModelSpec) -> ModuleType:
+    """The module ml.<name> with the model's make_estimator, make_baseline, evaluate and plot."""
+    return importlib.import_module(f"ml.{spec.name}")
+
+
+def build_estimator(spec: ModelSpec):
+    """The model's unfitted estimator; PlatformError names a parameter of models.yml that it does not have."""
+    make = import_model(spec).make_estimator
+    allowed = list(inspect.signature(make).parameters)
+    unknown = sorted(set(spec.params) - set(allowed))
+    if unknown:
+        raise PlatformError(
+            f"{MODELS_FILE.name}: unknown key {spec.name}.params.{unknown[0]}; allowed keys: {', '.join(allowed)}."
+        )
+    return make(**spec.params)
+
+
+def _explain(path: Path, name: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join([name, *map(str, first["loc"])])
+    if first["type"] != "extra_forbidden":
+        return f"{path.name}: {key}: {first['msg'].lower()}. Correct this key."
+    model = ModelSpec
+    for part in first["loc"][:-1]:
+        model = _model_below(model, part)
+    return f"{path.name}: unknown key {key}; allowed keys: {_known_keys(model)}."
+
+
+def _model_below(model: type[_Strict], part: str | int) -> type[_Strict]:
+    """The specification class found at `part`: a field's own class, the one in Optional or dict; else the same class."""
+    field = model.model_fields.get(str(part))
+    candidates = [field.annotation, *get_args(field.annotation)] if field else []
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, _Strict)), model)
+
+
+def _known_keys(model: type[_Strict]) -> str:
+    return ", ".join(key for key in model.model_fields if key != "name" or model is not ModelSpec)

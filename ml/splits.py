@@ -1,0 +1,107 @@
+"""Which rows fit a model and which judge it: time splits as pure functions on pandas.
+
+A model is judged on days after those it was fitted on, as it will be used. The fitted model itself is registered, it
+is not fitted again on all days: then next week's comparison meets a champion that has not seen the rows it is judged
+on.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ml.models import ModelSpec
+from warehouse.dates import shift
+from warehouse.errors import PlatformError
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows to fit or judge on: features (with key and ds) and label columns (None for a model without labels)."""
+
+    features: pd.DataFrame
+    labels: pd.DataFrame | None
+
+
+def last_mature_day(spec: ModelSpec, ds: str, late_days: int) -> str:
+    """The newest day whose features and labels can no longer change when training on ds (DESIGN 4)."""
+    wait = late_days + (spec.label.horizon_days + spec.label.label_lag_days if spec.label else 0)
+    return shift(ds, -wait)
+
+
+def refuse_immature(spec: ModelSpec, days: pd.Series, last: str) -> None:
+    """Raise PlatformError if a row is of a later day than `last`, or if there is no row at all."""
+    if not len(days):
+        raise PlatformError(
+            f"{spec.name}: {spec.features.table} has no rows with labels up to {last}, the last mature day. "
+            f"Load more history (mdp ingest, mdp build) or train on a later day."
+        )
+    if days.max() > last:
+        raise PlatformError(
+            f"{spec.name}: {spec.features.table} rows of {days.max()} are immature, labels are known up to {last}. "
+            f"Train on a later day."
+        )
+
+
+def split_days(spec: ModelSpec, frame: pd.DataFrame, last: str) -> tuple[Part, Part]:
+    """(fit, judge): joined feature and label rows in order of time, the last `holdout_days` days judge."""
+    refuse_immature(spec, frame["ds"], last)
+    frame = frame.sort_values(["ds", *spec.features.key], ignore_index=True)
+    boundary = shift(last, -spec.split.holdout_days)
+    parts = [_part(spec, rows) for rows in (frame[frame["ds"] <= boundary], frame[frame["ds"] > boundary])]
+    for part, name in zip(parts, (f"up to {boundary}", f"after {boundary}"), strict=True):
+        if part.features.empty:
+            raise PlatformError(
+                f"{spec.name}: {spec.features.table} has no rows {name}, so there is nothing to "
+                f"{'fit' if name.startswith('up') else 'judge'} on. Load more history or train on a later day."
+            )
+    return parts[0], parts[1]
+
+
+def split_snapshot(spec: ModelSpec, frame: pd.DataFrame, last: str) -> tuple[Part, Part]:
+    """(all, all): a model without labels describes the rows of one day, and is judged on how well it does."""
+    refuse_immature(spec, frame["ds"], last)
+    part = _part(spec, frame.sort_values(spec.features.key, ignore_index=True))
+    return part, part
+
+
+def split_followup(spec: ModelSpec, features: pd.DataFrame, lifetimes: pd.DataFrame, last: str) -> tuple[Part, Part]:
+    """(fit, judge) of lifetimes: fitted on what was known `holdout_days` before `last`, judged on those still alive then.
+
+    features: one row per customer as of the cutoff C = last - holdout_days. lifetimes: customer_id, registered_date,
+    entry_date, churn_date (null if alive) as of `last` or later: a later churn_date is cut off here, facts carry their
+    own day. Label columns, all in days: fit: entry_days (age at which observation began), duration_days (age at churn
+    or C), is_churned. judge: entry_days (age at C), duration_days (from C to churn or `last`), is_churned. Customers
+    who had left before they were observed are in neither: delayed entry means they could not have been seen.
+    """
+    cutoff = shift(last, -spec.split.holdout_days)
+    refuse_immature(spec, features["ds"], cutoff)
+    rows = features.merge(lifetimes.drop(columns="ds", errors="ignore"), on=spec.features.key, validate="one_to_one")
+    rows = rows.sort_values(spec.features.key, ignore_index=True)
+    born, entry, gone = (pd.to_datetime(rows[c]) for c in ("registered_date", "entry_date", "churn_date"))
+    known = gone.where(gone <= cutoff)
+    followed = gone.where(gone <= last)
+    was_seen = gone.isna() | (gone > entry)
+    fit = pd.DataFrame(
+        {
+            "entry_days": (entry - born).dt.days,
+            "duration_days": (known.fillna(pd.Timestamp(cutoff)) - born).dt.days,
+            "is_churned": known.notna(),
+        }
+    )
+    judge = pd.DataFrame(
+        {
+            "entry_days": (pd.Timestamp(cutoff) - born).dt.days,
+            "duration_days": (followed.fillna(pd.Timestamp(last)) - pd.Timestamp(cutoff)).dt.days,
+            "is_churned": followed.notna(),
+        }
+    )
+    inputs = rows[[*spec.features.key, "ds", *spec.features.columns]]
+    return tuple(
+        Part(inputs[chosen].reset_index(drop=True), labels[chosen].reset_index(drop=True))
+        for labels, chosen in ((fit, was_seen), (judge, was_seen & known.isna()))
+    )
+
+
+def _part(spec: ModelSpec, rows: pd.DataFrame) -> Part:
+    inputs = rows[[*spec.features.key, "ds", *spec.features.columns]].reset_index(drop=True)
+    return Part(inputs, rows[spec.label.columns].reset_index(drop=True) if spec.label else None)

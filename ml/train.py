@@ -1,0 +1,191 @@
+"""Trains one model: read matured rows, split by time, fit, judge, register, promote if better.
+
+One path for all models. A model is promoted only if its metrics keep within the thresholds, it beats the baseline, and
+it beats the champion on the very same rows. If nothing passes and there is no champion, the baseline becomes champion:
+scoring never stands still.
+"""
+
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ml import registry
+from ml.evaluation import Evaluation
+from ml.models import ModelSpec, build_estimator, get_model, import_model
+from ml.splits import Part, last_mature_day, split_days, split_followup, split_snapshot
+from warehouse import state
+from warehouse.dates import shift
+from warehouse.errors import PlatformError
+from warehouse.settings import settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a training; `sentence` is for people."""
+
+    model: str
+    version: str | None
+    is_promoted: bool
+    is_baseline: bool
+    metrics: dict[str, float]
+    reasons: list[str]
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def train(model: str, ds: str, dry: bool = False) -> Outcome:
+    """Train `model` on what had matured by ds; `dry` fits and judges but writes nothing. PlatformError if it cannot."""
+    spec = get_model(model)
+    state.require("features", ds, f"mdp build features --ds {ds}")
+    last = last_mature_day(spec, ds, settings().late_days)
+    fit, judge = read_parts(spec, ds, last)
+    return train_on(spec, fit, judge, fingerprint(ds, last, fit, judge), dry)
+
+
+def read_parts(spec: ModelSpec, ds: str, last: str) -> tuple[Part, Part]:
+    """(fit, judge) of the model's split, read through Spark into pandas, at most max_rows rows of needed columns."""
+    columns = [*spec.features.key, "ds", *spec.features.columns]
+    if spec.split.kind == "snapshot":
+        return split_snapshot(spec, _to_pandas(spec, _read(spec.features.table, last, last, columns)), last)
+    labels = [*spec.features.key, "ds", *spec.label.columns]
+    if spec.split.kind == "followup":
+        cutoff = shift(last, -spec.split.holdout_days)
+        features = _to_pandas(spec, _read(spec.features.table, cutoff, cutoff, columns))
+        # A snapshot of lifetimes is written for the newest day of a run only; a later one tells of earlier days just as well.
+        lifetimes = _read(spec.label.table, last, ds, labels).toPandas()
+        return split_followup(spec, features, lifetimes[lifetimes["ds"] == lifetimes["ds"].max()], last)
+    first = shift(last, 1 - spec.split.train_days)
+    joined = _read(spec.features.table, first, last, columns).join(
+        _read(spec.label.table, first, last, labels), [*spec.features.key, "ds"]
+    )
+    return split_days(spec, _to_pandas(spec, joined), last)
+
+
+def _read(table: str, from_ds: str, to_ds: str, columns: list[str]):
+    from warehouse.partitions import read_days
+
+    return as_doubles(read_days(table, from_ds, to_ds), columns)
+
+
+def as_doubles(frame, columns: list[str]):
+    """The columns of a Spark frame, decimals as doubles: pandas would hold each decimal as an object."""
+    names = {f.name for f in frame.schema.fields if f.dataType.typeName() == "decimal"}
+    return frame.select(*[frame[c].cast("double").alias(c) if c in names else frame[c] for c in columns])
+
+
+def _to_pandas(spec: ModelSpec, frame) -> pd.DataFrame:
+    """The rows in pandas; above max_rows a sample chosen by a hash of the key, so the same rows every time."""
+    from pyspark.sql import functions as F
+
+    n = frame.count()
+    if n > spec.max_rows:
+        share = F.pmod(F.xxhash64(*spec.features.key), F.lit(1_000_000))
+        frame = frame.where(share < int(1_000_000 * spec.max_rows / n))
+    return frame.toPandas()
+
+
+def fingerprint(ds: str, last: str, fit: Part, judge: Part) -> dict:
+    """What a model was made from: ids of the published loads up to ds, the rows' number, days and content hash.
+
+    The hash does not depend on the order of rows.
+    """
+    frames = [f for part in (fit, judge) for f in (part.features, part.labels) if f is not None]
+    rows = [int(pd.util.hash_pandas_object(f, index=False).sum()) for f in frames]
+    loads = [load.load_id for load in state.loads() if load.status == "published" and load.ds <= ds]
+    content = {"loads": loads, "rows": rows, "n_fit": len(fit.features), "n_judged": len(judge.features),
+               "first_day": fit.features["ds"].min(), "last_day": last, "trained_on": ds}  # fmt: skip
+    return content | {"hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}
+
+
+def train_on(spec: ModelSpec, fit: Part, judge: Part, data: dict, dry: bool = False) -> Outcome:
+    """Fit, judge, register, promote: all of training that needs no engine."""
+    module = import_model(spec)
+    baseline, candidate = module.make_baseline().fit(fit.features, fit.labels), build_estimator(spec)
+    champion = registry.champion(spec.name)
+    base = result = None
+    try:
+        base = module.evaluate(baseline, judge.features, judge.labels)
+        candidate.fit(fit.features, fit.labels)
+        result = module.evaluate(candidate, judge.features, judge.labels)
+        reasons = _against(spec, module, result, base, judge, champion)
+    except PlatformError as error:  # too little to learn from or to judge on: that is what the baseline is for
+        reasons = [str(error).rstrip(".")]
+    metrics = _metrics(result, base)
+    if dry:
+        return _outcome(spec, None, reasons, metrics, result, champion, judge)
+    version = None
+    if result is not None:
+        figures = module.plot(candidate, result)
+        version = _register(spec, candidate, fit, metrics, {"kind": "candidate"}, result.rows, figures, data)
+    if not reasons:
+        registry.promote(spec.name, version, _gain(spec, metrics, champion))
+    elif champion is None:
+        rows = base.rows if base else judge.features[spec.features.key]
+        tags = {"kind": "baseline", "baseline": "true"}
+        version = _register(spec, baseline, fit, _metrics(base, None), tags, rows, {}, data)
+        registry.promote(spec.name, version, f"baseline, because {'; '.join(reasons)}")
+    return _outcome(spec, version, reasons, metrics, result, champion, judge)
+
+
+def _metrics(result: Evaluation | None, base: Evaluation | None) -> dict[str, float]:
+    own = result.metrics if result else {}
+    return own | {f"baseline_{name}": value for name, value in (base.metrics if base else {}).items()}
+
+
+def _against(spec: ModelSpec, module, result: Evaluation, base: Evaluation, judge: Part, champion) -> list[str]:
+    """Every reason not to promote, as phrases; empty if there is none."""
+    reasons = []
+    for name, bound in spec.thresholds.items():
+        value = result.metrics.get(name)
+        if value is None:
+            raise PlatformError(f"models.yml: {spec.name}.thresholds.{name} is not a metric of the model. "
+                                f"Its metrics: {', '.join(result.metrics)}.")  # fmt: skip
+        if not bound.min <= value <= bound.max:
+            limit = f"below {bound.min:g}" if value < bound.min else f"not within {bound.min:g} and {bound.max:g}"
+            reasons.append(f"{name} {value:.4g} is {limit}")
+    rivals = {"the baseline": base}
+    if champion:
+        rivals[f"champion version {champion.version}"] = module.evaluate(
+            pickle.loads(registry.read_model(spec.name, champion.version)), judge.features, judge.labels
+        )
+    for rival, other in rivals.items():
+        mine, theirs = result.metrics[spec.metric.name], other.metrics[spec.metric.name]
+        if not (mine > theirs if spec.metric.higher_is_better else mine < theirs):
+            reasons.append(f"{spec.metric.name} {mine:.4g} is not better than {theirs:.4g} of {rival} on the same rows")
+    return reasons
+
+
+def _register(spec: ModelSpec, estimator, fit: Part, metrics: dict, tags: dict, rows, figures: dict, data: dict) -> str:
+    params = {k: str(v)[:500] for k, v in spec.params.items()}
+    params |= {k: str(data[k]) for k in ("n_fit", "n_judged", "first_day", "last_day", "trained_on")}
+    inputs = fit.features[["ds", *dict.fromkeys([*spec.features.key, *spec.features.columns])]]
+    return registry.register(spec.name, estimator, inputs, params, metrics, tags, rows, figures, data)
+
+
+def _gain(spec: ModelSpec, metrics: dict[str, float], champion: registry.Version | None) -> str:
+    name = spec.metric.name
+    beaten = f" and champion version {champion.version}" if champion else ""
+    return f"{name} {metrics[name]:.4g} beats the baseline's {metrics[f'baseline_{name}']:.4g}{beaten}"
+
+
+def _outcome(spec: ModelSpec, version, reasons, metrics, result: Evaluation | None, champion, judge: Part) -> Outcome:
+    label = f"{spec.name} version {version}" if version else f"{spec.name} (nothing registered)"
+    is_baseline = version is not None and bool(reasons) and champion is None
+    if not reasons:
+        verb = "is the new champion" if version else "would be the new champion"
+        sentence = f"{label} {verb}: {_gain(spec, metrics, champion)}"
+    elif is_baseline:
+        sentence = (
+            f"Warning: no model of {spec.name} passed ({'; '.join(reasons)}), so version {version}, the baseline "
+            f"({spec.baseline}), is champion"
+        )
+    else:
+        sentence = f"{label} is not promoted: {'; '.join(reasons)}"
+    sentence = "; ".join([sentence, f"judged on {len(judge.features):,} rows", *(result.notes if result else ())]) + "."
+    is_promoted = version is not None and (not reasons or is_baseline)
+    return Outcome(spec.name, version, is_promoted, is_baseline, metrics, reasons, sentence)
