@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import psutil
 from rich.console import Console
 
-from mdp import stack
+from mdp import stack, summary
 from mdp.airflow import Airflow
 from warehouse import dates, engine, state, supervise
 from warehouse.errors import PlatformError
@@ -59,19 +59,20 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
                 _dag("retrain", f"retrain__{trained_on}", {"ds": trained_on}, trained_on, timing)
             _dag("daily", f"daily__{target}", {"ds": target}, target, timing)
             since = time.monotonic()
-            from mdp import summary
-
-            text = summary.render(target)
+            with console.status("gathering the summary …"):
+                day = summary.gather(target)
             timing.step("summary", since)
     except KeyboardInterrupt:
         raise PlatformError("interrupted: the day is taken up again by the next `make run`") from None
     finally:
+        links = stack.links() if was_up else {}
         if not was_up:
-            stack.stop_all()
-    _write_timing(timing, target)
-    console.print(text)
+            with console.status("stopping what was started …"):
+                stack.stop_all()
+    _write_report(timing, day)
+    console.print(summary.render(day))
     console.print(_where_time_went(timing))
-    console.print(summary.next_steps(target))
+    console.print(summary.next_steps(links))
 
 
 def _prepare(ds, from_ds, sample_options, timing):
@@ -83,9 +84,10 @@ def _prepare(ds, from_ds, sample_options, timing):
         if settings().sample:
             from sample import company
 
-            if company.status() is None:
-                created = company.create(**sample_options, progress=console.print, before_database=_engine_ready)
-                console.print(f"sample company: {created['text']}")
+            _engine_ready()
+            if not company.exists():
+                created = company.create(**sample_options, progress=console.print)
+                console.print(created["message"])
         _engine_ready()
         target, history = next_day(ds, from_ds)
         airflow.result()
@@ -127,8 +129,8 @@ def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] 
     if settings().sample:
         from sample import company
 
-        if company.status()["newest_day"] < following:
-            console.print(f"sample company: {company.advance()['text']}")
+        if company.status()["newest_ds"] < following:
+            console.print(company.advance()["message"])
     return following, None
 
 
@@ -146,7 +148,7 @@ def _first_history(ds: str | None, from_ds: str | None) -> tuple[str, str]:
         from sample import company
 
         lived = company.status()
-        return lived["first_day"], dates.shift(lived["newest_day"], -1)
+        return lived["first_ds"], dates.shift(lived["newest_ds"], -1)
     raise PlatformError("nothing was loaded yet: say which days, `mdp run --from 2026-01-01 --ds 2026-06-30`")
 
 
@@ -256,14 +258,14 @@ class _engine_watch:
             last = now
 
 
-def _write_timing(timing: Timing, day: str) -> None:
+def _write_report(timing: Timing, day: summary.Day) -> None:
     folder = settings().reports_dir / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
-        "ds": day, "seconds": round(timing.seconds, 1), "peak_gb": round(timing.peak_bytes / 1e9, 2),
-        "steps": timing.steps, "tasks": timing.tasks,
+        "ds": day.ds, "seconds": round(timing.seconds, 1), "peak_gb": round(timing.peak_bytes / 1e9, 2),
+        "steps": timing.steps, "tasks": timing.tasks, "figures": summary.figures(day),
     }  # fmt: skip
-    (folder / f"{day}.json").write_text(json.dumps(facts, indent=1))
+    (folder / f"{day.ds}.json").write_text(json.dumps(facts, indent=1))
 
 
 def _where_time_went(timing: Timing) -> str:

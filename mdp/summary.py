@@ -1,0 +1,221 @@
+"""What a day came to, in words that marketing understands; and, for the sample company, beside the truth."""
+
+from dataclasses import dataclass
+
+from warehouse import state, tables
+from warehouse.session import session
+from warehouse.settings import settings
+
+CONTACT_SOON_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Day:
+    """The figures of one day; `truth` holds what a perfect model would reach ({} for a real company)."""
+
+    ds: str
+    loads: list[state.Load]
+    gates: dict[str, tuple[int, int]]  # gate → (rules passed, rules failed)
+    segments: list
+    models: dict[str, dict]
+    plan: list
+    contacts: dict
+    exports: list[dict]
+    truth: dict
+
+
+def gather(ds: str) -> Day:
+    """Read the day's figures from warehouse, state database, model registry and, for a sample company, its truth."""
+    spark = session()
+    gates: dict[str, tuple[int, int]] = {}
+    for verdict in state.verdicts(ds):
+        passed, failed = gates.get(verdict["gate"], (0, 0))
+        gates[verdict["gate"]] = (passed + verdict["success"], failed + (not verdict["success"]))
+    segments = spark.sql(
+        f"select segment, strategy, n_customers, revenue_90d_cny from {tables.MARTS_SEGMENT_SUMMARY} "
+        f"where ds = '{ds}' order by revenue_90d_cny desc"
+    ).collect()
+    plan = spark.sql(
+        f"select p.channel, cast(p.spend_cny as double) spend_cny, cast(p.expected_return_cny as double) return_cny, "
+        f"cast(c.spend_cny as double) spent_cny, p.shadow_price_cny, p.floor_cny, p.cap_cny, p.budget_cny "
+        f"from {tables.PREDICTIONS_BUDGET} p left join {tables.FEATURES_CHANNEL_DAY} c "
+        f"on c.channel = p.channel and c.ds = p.ds where p.ds = '{ds}' order by p.spend_cny desc"
+    ).collect()
+    contacts = spark.sql(
+        f"select count(*) n, sum(case when datediff(best_contact_date, '{ds}') <= {CONTACT_SOON_DAYS} then 1 else 0 end) "
+        f"soon from {tables.PREDICTIONS_CHURN} where ds = '{ds}'"
+    ).first()
+    from ml import registry
+
+    models = {row["model"]: row for row in registry.list_models()}
+    return Day(
+        ds, state.loads(ds), gates, segments, models, plan, contacts.asDict(), state.exports(ds),
+        _truth([r.asDict() for r in plan]) if settings().sample else {},
+    )  # fmt: skip
+
+
+def _truth(plan: list[dict]) -> dict:
+    """Model quality beside the best that is possible on the same rows."""
+    import pandas as pd
+
+    from ml import registry
+    from sample import truth
+
+    found = {}
+    clicks, members = registry.read_evaluation("ctr"), registry.read_evaluation("churn")
+    if clicks is not None and "prediction" in clicks:
+        found["auc"], found["bayes_auc"] = _auc(clicks), truth.bayes_auc(clicks)
+    if members is not None and "risk" in members:
+        found["cindex"], found["oracle_cindex"] = _cindex(members), truth.oracle_cindex(members)
+    if plan:
+        found["plan"] = truth.plan_over_optimum(pd.DataFrame(plan))
+    return found
+
+
+def _auc(rows) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(rows["label"], rows["prediction"]))
+
+
+def _cindex(rows) -> float:
+    from lifelines.utils import concordance_index
+
+    return float(concordance_index(rows["duration_days"], -rows["risk"], rows["is_churned"].astype(bool)))
+
+
+def figures(day: Day) -> dict[str, float]:
+    """The benchmark's quality figures; only those that the day has."""
+    t = day.truth
+    found = {}
+    if "auc" in t:
+        found["auc_over_bayes"] = t["auc"] / t["bayes_auc"]
+    if "cindex" in t:
+        found["cindex_over_oracle"] = t["cindex"] / t["oracle_cindex"]
+    if "plan" in t:
+        found["plan_over_optimum"] = t["plan"]["ratio"]
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def render(day: Day) -> str:
+    """The summary as text for a terminal (rich markup)."""
+    parts = [f"\n[bold]{day.ds}: what the day came to[/bold]", _intake(day), _gates(day), _segments(day), _models(day)]
+    return "\n".join([*parts, _plan(day), _advice(day)])
+
+
+def _intake(day: Day) -> str:
+    lines = [f"{load.feed} {load.n_rows:,}" for load in day.loads if load.n_rows]
+    held = [f"{load.feed} {load.n_quarantined:,}" for load in day.loads if load.n_quarantined]
+    total, bad = sum(x.n_rows or 0 for x in day.loads), sum(x.n_quarantined or 0 for x in day.loads)
+    text = f"[bold]Taken in[/bold]   {total:,} rows ({', '.join(lines)})"
+    return text + f"\n           {bad:,} rows held back in quarantine" + (f" ({', '.join(held)})" if held else "")
+
+
+def _gates(day: Day) -> str:
+    verdicts = [
+        f"{gate} {passed}/{passed + failed} rules" for gate, (passed, failed) in sorted(day.gates.items(), key=_order)
+    ]
+    return f"[bold]Gates[/bold]      {', '.join(verdicts)}; reports: {settings().reports_dir}/gates/{day.ds}/"
+
+
+def _order(item) -> int:
+    return ("raw", "cleaned", "features", "predictions").index(item[0])
+
+
+def _segments(day: Day) -> str:
+    lines = [
+        f"           {r.segment:<22} {r.n_customers:>7,} customers  {float(r.revenue_90d_cny):>14,.0f} CNY in 90 days"
+        for r in day.segments
+    ]
+    return "[bold]Segments[/bold]\n" + "\n".join(lines)
+
+
+def _models(day: Day) -> str:
+    t, lines = day.truth, []
+    for name, words, mine, best, whose in (
+        ("ctr", "click prediction: AUC", "auc", "bayes_auc", "the best possible (Bayes)"),
+        ("churn", "churn prediction: c-index", "cindex", "oracle_cindex", "an oracle"),
+    ):
+        row = day.models[name]
+        if row["champion"] is None:
+            lines.append(f"           {name}: no champion yet")
+            continue
+        note = "  [yellow](only the baseline so far)[/yellow]" if row["is_baseline"] else ""
+        if mine in t:
+            lines.append(f"           {words} {t[mine]:.3f}, {whose} reaches {t[best]:.3f}{note}")
+        elif row["value"] is not None:
+            lines.append(f"           {words} {row['value']:.3f}{note}")
+        else:
+            lines.append(f"           {name}: version {row['champion']}{note}")
+    if "plan" in t:
+        p = t["plan"]
+        lines.append(
+            f"           budget plan: truly returns {p['true_return']:,.0f} CNY, the true optimum {p['optimum_return']:,.0f} "
+            f"({p['ratio']:.1%})"
+        )
+    return "[bold]Models[/bold]\n" + "\n".join(lines)
+
+
+def _plan(day: Day) -> str:
+    lines = []
+    for r in day.plan:
+        before = f"{r.spent_cny:,.0f}" if r.spent_cny is not None else "?"
+        lines.append(
+            f"           {r.channel:<18} spend {float(r.spend_cny):>9,.0f} CNY (today {before:>8})  → expected return "
+            f"{float(r.return_cny):>9,.0f} CNY"
+        )
+    return "[bold]Budget plan for tomorrow[/bold]\n" + "\n".join(lines)
+
+
+def _advice(day: Day) -> str:
+    advice = []
+    if day.segments:
+        best = max(day.segments, key=lambda r: r.revenue_90d_cny / max(r.n_customers, 1))
+        share = float(best.revenue_90d_cny) / max(sum(float(r.revenue_90d_cny) for r in day.segments), 1)
+        advice.append(
+            f"{best.segment}: {best.n_customers:,} customers bring {share:.0%} of the revenue. {best.strategy or ''}"
+        )
+    if day.contacts.get("soon"):
+        advice.append(
+            f"Contact {day.contacts['soon']:,} of {day.contacts['n']:,} members within {CONTACT_SOON_DAYS} days: their risk "
+            "of leaving is about to pass the line; the dates stand in the CRM table mdp_churn_risk"
+        )
+    moves = sorted(((float(r.spend_cny) - r.spent_cny, r.channel) for r in day.plan if r.spent_cny), reverse=True)
+    if moves and moves[0][0] > 0 > moves[-1][0]:
+        advice.append(
+            f"Shift money from {moves[-1][1]} ({moves[-1][0]:+,.0f} CNY) to {moves[0][1]} ({moves[0][0]:+,.0f} CNY); one more "
+            f"CNY of budget would return {float(day.plan[0].shadow_price_cny):.2f}"
+        )
+    if day.exports:
+        advice.append(f"Audiences with consent: {settings().exports_dir}/{day.ds}/")
+    return "[bold]What to do[/bold]\n" + "\n".join(f"         • {line.rstrip('.')}." for line in advice)
+
+
+def next_steps(links: dict[str, str]) -> str:
+    """Links that answer now and the next command."""
+    pages = "\n".join(f"           {title}: {url}" for title, url in links.items())
+    look = f"[bold]Look[/bold]\n{pages}" if pages else "[bold]Look[/bold]       make up   (Airflow, MLflow and the dbt docs)"
+    following = "lives the next day" if settings().sample else "runs the next day"
+    return f"{look}\n[bold]Next[/bold]       make run  ({following})"
+
+
+def truth() -> str:
+    """`mdp sample truth`: the quality of the champions beside the truth, and the planted dirt."""
+    from sample import truth as known
+
+    newest = state.newest("predictions.budget")
+    lines = []
+    if newest and state.promotions():
+        plan = session().sql(f"select * from {tables.PREDICTIONS_BUDGET} where ds = '{newest}'").toPandas()
+        for column in plan.select_dtypes("object"):
+            if column not in ("channel", "ds", "model_version"):
+                plan[column] = plan[column].astype(float)
+        found = _truth(plan.to_dict("records"))
+        lines += [f"{name}: {found[name]:.4f}" for name in ("auc", "bayes_auc", "cindex", "oracle_cindex") if name in found]
+        for name, value in found.get("plan", {}).items():
+            lines.append(f"plan {name}: {value}")
+    else:
+        lines.append("no model was trained yet: `make run` first")
+    for feed, amounts in known.known_amounts().items():
+        lines.append(f"planted in {feed}: " + ", ".join(f"{name} {n:,}" for name, n in amounts.items()))
+    return "\n".join(lines)
