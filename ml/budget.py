@@ -25,7 +25,7 @@ TOLERANCE = 1e-6  # relative, for constraints and between the two solvers
 
 @dataclass(frozen=True)
 class Option:
-    """A channel to spend on: money per unit, units allowed, and pieces (units, return per unit) with falling returns."""
+    """A channel to spend on: money per unit, units allowed, pieces (units, return per unit) with falling returns."""
 
     name: str
     unit_cost: float
@@ -79,7 +79,8 @@ def _refuse_conflicts(options: list[Option], budget: float) -> None:
             if o.floor > 0
         )
         raise PlatformError(
-            f"budget: the floors conflict with the budget: {parts}, together {cost:,.2f}, but the budget is {budget:,.2f}. "
+            f"budget: the floors conflict with the budget: {parts}, together {cost:,.2f}, "
+            f"but the budget is {budget:,.2f}. "
             f"Raise the budget by {cost - budget:,.2f} or lower floors."
         )
 
@@ -141,7 +142,7 @@ class Curve:
 
 
 def fit_curve(spend: np.ndarray, demand: np.ndarray, orders: np.ndarray) -> tuple[float, float, float]:
-    """(a, b, standard error of log b) by bounded, penalised least squares with Poisson weights 1 / sqrt(expected orders).
+    """(a, b, standard error of log b) by bounded, penalised least squares with Poisson weights.
 
     The penalty is a normal prior on log(b / mean spend) (BEND_SD), which keeps b sane where spend hardly varied. The
     weights start from the mean and are renewed twice (iteratively reweighted least squares). The error is from the
@@ -234,7 +235,7 @@ class ProportionalSpend(BaseEstimator):
         return (rate * X["spend_cny"].astype(float) * X["demand_index"].astype(float)).to_numpy()
 
     def predict(self, X: pd.DataFrame) -> pd.DataFrame:
-        """The plan of `ResponseCurves.predict`, with floor = cap = trailing mean; the shadow price is the mean return rate."""
+        """The plan of `ResponseCurves.predict`, with floor = cap = trailing mean and mean return as shadow price."""
         trailing = mean_daily_spend(X)
         budget = float(trailing.sum())
         rows = [(c, s, s, s, self.rates_.get(c, 0.0) * s) for c, s in trailing.items()]

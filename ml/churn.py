@@ -7,6 +7,8 @@ counting their time from registration without that would take the survivors for 
 plain arrays; predicting needs numpy and pandas, not lifelines.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
@@ -21,7 +23,7 @@ BASELINE_WINDOW = 180  # days over which Cox's baseline is continued beyond the 
 
 
 class Design(BaseEstimator):
-    """Turns customers into numbers: numeric columns in bands, one-hot levels without the most frequent of each column."""
+    """Turns customers into 0/1 terms: numeric columns in bands, levels except the most frequent of each column."""
 
     def __init__(self, categorical: list[str], bands: dict[str, list[float]]):
         self.categorical = categorical
@@ -33,8 +35,10 @@ class Design(BaseEstimator):
         for column, values in self._levels(X).items():
             counts = values.value_counts()
             if len(counts) < 2:
-                raise PlatformError(f"churn: column {column} has the one value {counts.index[0]!r} in all {len(X)} rows. "
-                                    f"Take it out of ml/models.yml.")  # fmt: skip
+                raise PlatformError(
+                    f"churn: column {column} has the one value {counts.index[0]!r} in all {len(X)} rows. "
+                    f"Take it out of ml/models.yml."
+                )
             self.terms_ += [(column, level) for level in sorted(counts.index[1:])]
         self.means_ = self.transform(X).to_numpy().mean(axis=0)
         return self
@@ -42,9 +46,10 @@ class Design(BaseEstimator):
     def _levels(self, X: pd.DataFrame) -> dict[str, pd.Series]:
         levels = {c: X[c].fillna("unknown").astype(str) for c in self.categorical}
         for column, edges in self.bands.items():
-            names = [f"<{edges[0]:g}", *(f"{a:g}-{b - 1:g}" for a, b in zip(edges, edges[1:])), f"{edges[-1]:g}+"]  #
-            noqa: B905 place = np.searchsorted(edges, X[column].astype(float), side="right") levels[column] =
-            pd.Series(np.array(names)[place], index=X.index).where(X[column].notna(), "unknown")
+            middle = [f"{low:g}-{high - 1:g}" for low, high in pairwise(edges)]
+            names = np.array([f"<{edges[0]:g}", *middle, f"{edges[-1]:g}+"])
+            place = np.searchsorted(edges, X[column].astype(float), side="right")
+            levels[column] = pd.Series(names[place], index=X.index).where(X[column].notna(), "unknown")
         return levels
 
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +62,7 @@ class Design(BaseEstimator):
 
 
 def check_design(design: pd.DataFrame) -> None:
-    """Raise PlatformError naming the first column that is missing values, constant, or a combination of those before it.
+    """Raise PlatformError naming the first column with missing values, constant, or a combination of others.
 
     lifelines otherwise fails to converge or returns large opposite coefficients. Rank by QR with a tolerance of 1e-8.
     """
@@ -91,7 +96,7 @@ class WeibullCurve:
 
 
 class CoxCurve:
-    """A fitted Cox model: Breslow's baseline as a step function, continued beyond the last step at its recent mean rate.
+    """A fitted Cox model: Breslow's baseline in steps, continued beyond the last one at its recent mean rate.
 
     The baseline is computed here because lifelines 0.30.3 counts customers as at risk before their entry: at early
     tenures its baseline came out at a quarter of what the Weibull model of the same data says.
@@ -147,7 +152,7 @@ def breslow(hazard_ratio: np.ndarray, y: pd.DataFrame) -> tuple[np.ndarray, np.n
 
 
 def truncated_c_index(risk: np.ndarray, y: pd.DataFrame) -> float:
-    """Harrell's C with delayed entry: of the pairs in which one leaves at t while the other is at risk at t, the share ranked right.
+    """Harrell's C with delayed entry: share ranked right of the pairs of one leaving at t and one at risk at t.
 
     At risk at t: entry < t < duration. Ties in risk count half. NaN if there is no such pair. (Harrell 1982; risk sets
     as in Cox's partial likelihood under left truncation.)
@@ -162,7 +167,7 @@ def truncated_c_index(risk: np.ndarray, y: pd.DataFrame) -> float:
 
 
 class ChurnModel(BaseEstimator):
-    """Survival of memberships; predict returns survival at 30/60/90 days given the tenure, drivers and a contact date."""
+    """Survival of memberships: at 30/60/90 days given the tenure, what drives the risk, when to make contact."""
 
     def __init__(self, categorical, bands, contact_survival: float, penalizer: float, seed: int):
         self.categorical = categorical

@@ -53,7 +53,7 @@ class PairEncoder(BaseEstimator):
 
 
 def _as_text(column: pd.Series) -> pd.Series:
-    """Values as text, so that 1 and 1.0 and True, which Arrow may give for one column with and without nulls, are equal."""
+    """Values as text; 1, 1.0 and True, which Arrow may give for one column with and without nulls, are equal."""
     if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
         column = column.astype(float)
     return column.astype(str)
@@ -107,7 +107,7 @@ class ClickModel(BaseEstimator):
         solver = LogisticRegression(C=variance, class_weight=self.class_weight, max_iter=60, tol=1e-3)
         solver.fit(ones, clicked)
         linear = ones @ solver.coef_[0]
-        # Class weighting moved the base rate; the constant that restores it is unique because the mean is increasing in it.
+        # Class weighting moved the base rate; the mean increases in the constant, so one constant restores it.
         intercept = brentq(lambda shift: expit(linear + shift).mean() - clicked.mean(), -50, 50)
         return solver.coef_[0], float(intercept)
 
@@ -144,7 +144,7 @@ def make_baseline() -> PlacementRate:
 
 
 def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame) -> Evaluation:
-    """AUC, log loss, and calibration: error = mean absolute gap between predicted and observed rate over ten equal-sized bins."""
+    """AUC, log loss, calibration (error = mean absolute gap between predicted and observed rate of ten bins)."""
     label = y["is_clicked"].astype(int).to_numpy()
     prediction = estimator.predict(X)["click_probability"].to_numpy()
     if label.min() == label.max():

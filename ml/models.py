@@ -149,7 +149,7 @@ def _explain(path: Path, name: str, error: ValidationError) -> str:
 
 
 def _model_below(model: type[_Strict], part: str | int) -> type[_Strict]:
-    """The specification class found at `part`: a field's own class, the one in Optional or dict; else the same class."""
+    """The specification class below `part`: the field's own, or the one in its Optional or dict; else the same."""
     field = model.model_fields.get(str(part))
     candidates = [field.annotation, *get_args(field.annotation)] if field else []
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, _Strict)), model)

@@ -55,7 +55,7 @@ def _client(uri: str):
 
 
 def create_store() -> None:
-    """Create the store's tables and one experiment per model: done ahead, no training waits for the schema (some 5 s)."""
+    """Create the store's tables and one experiment per model; done ahead, no training waits for them (some 5 s)."""
     for name in load_models():
         experiment_id(name)
 

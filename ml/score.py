@@ -58,7 +58,7 @@ def predict_frame(spec: ModelSpec, frame, payload: bytes, version: str):
 
 
 def make_apply(payload: bytes, key: list[str], columns: list[str], version: str):
-    """The function a worker runs over batches of rows; nested, so that it is pickled by value and ours is not imported there."""
+    """The function a worker runs over batches of rows; nested, so that it travels by value without code of ours."""
 
     def apply(frames):
         estimator = pickle.loads(payload)

@@ -90,7 +90,7 @@ class Segmenter(BaseEstimator):
 
 
 class QuantileRule(BaseEstimator):
-    """The baseline: recency, frequency and monetary value cut at quintiles of the fitted customers, scores summed, five groups."""
+    """The baseline: recency, frequency and monetary value scored by quintile, scores summed, cut into five groups."""
 
     def fit(self, X: pd.DataFrame, y=None) -> "QuantileRule":
         """Learn the quintiles of each of the three, and the quintiles of their summed scores."""

@@ -65,7 +65,7 @@ def split_snapshot(spec: ModelSpec, frame: pd.DataFrame, last: str) -> tuple[Par
 
 
 def split_followup(spec: ModelSpec, features: pd.DataFrame, lifetimes: pd.DataFrame, last: str) -> tuple[Part, Part]:
-    """(fit, judge) of lifetimes: fitted on what was known `holdout_days` before `last`, judged on those still alive then.
+    """(fit, judge) of lifetimes: fitted on what was known `holdout_days` before `last`, judged on who was alive then.
 
     features: one row per customer as of the cutoff C = last - holdout_days. lifetimes: customer_id, registered_date,
     entry_date, churn_date (null if alive) as of `last` or later: a later churn_date is cut off here, facts carry their

@@ -56,7 +56,7 @@ def read_parts(spec: ModelSpec, ds: str, last: str) -> tuple[Part, Part]:
     if spec.split.kind == "followup":
         cutoff = shift(last, -spec.split.holdout_days)
         features = _to_pandas(spec, _read(spec.features.table, cutoff, cutoff, columns))
-        # A snapshot of lifetimes is written for the newest day of a run only; a later one tells of earlier days just as well.
+        # Lifetimes are written for the newest day of a run only; a later snapshot tells of earlier days just as well.
         lifetimes = _read(spec.label.table, last, ds, labels).toPandas()
         return split_followup(spec, features, lifetimes[lifetimes["ds"] == lifetimes["ds"].max()], last)
     first = shift(last, 1 - spec.split.train_days)
