@@ -28,7 +28,7 @@ NOBODY = -1
 
 @dataclass(frozen=True)
 class Events:
-    """Web and app events by time; `customer` is a position in the population or NOBODY, `order` one in the day's orders."""
+    """Web and app events by time; `customer` is a position in the population, `order` one in the day's, or NOBODY."""
 
     event_id: np.ndarray
     type: np.ndarray

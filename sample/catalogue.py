@@ -1,4 +1,4 @@
-"""What the company sells and advertises: products with prices, campaigns per channel; they follow from the seed alone."""
+"""What the company sells and advertises, from the seed alone: products with prices, campaigns per channel."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,7 +40,8 @@ def products(seed: int) -> Products:
     category = integers(seed, "category", index, len(CATEGORIES))
     brand = np.array([f"Brand {b + 1:02d}" for b in integers(seed, "brand", index, N_BRANDS)])
     nouns = [_NOUNS[CATEGORIES[c]] for c in category]
-    name = np.array([f"{b} {n} {m}" for b, n, m in zip(brand, nouns, integers(seed, "model", index, 900) + 100)])
+    models = integers(seed, "model", index, 900) + 100
+    name = np.array([f"{b} {n} {m}" for b, n, m in zip(brand, nouns, models, strict=True)])
     return Products(make_ids("p", seed, "product", index), name, category, brand, price)
 
 

@@ -36,13 +36,15 @@ def create(
     intensity: float = 1.0,
     progress: Callable[[str], None] = lambda message: None,
 ) -> dict:
-    """Build the company and live `days` days. `intensity` multiplies page views and impressions (1: .5 a customer and day).
+    """Build the company and live `days` days; `intensity` multiplies page views and impressions, not orders.
 
     Refuses where a company already lives: its history may have been ingested.
     """
     if _file().exists():
-        raise PlatformError(f"a sample company already lives in {settings().sample_dir}: `mdp sample advance` lives its next "
-                            "day, `make reset` deletes it")  # fmt: skip
+        raise PlatformError(
+            f"a sample company already lives in {settings().sample_dir}: `mdp sample advance` lives its next day, "
+            "`make reset` deletes it"
+        )
     if days < 1 or customers < 50 or intensity <= 0:
         raise PlatformError("a sample company needs at least 1 day, 50 customers and an intensity above 0")
     _refuse_future(days - 1)
@@ -81,7 +83,7 @@ def break_(defect: str) -> dict:
     company = _load()
     _save(company | {"next": defect})
     ds = clock.ds_of(company["newest"] + 1)
-    return {"ds": ds, "defect": defect, "message": f"{ds} will be a bad day: {DEFECTS[defect]}"}
+    return {"ds": ds, "defect": defect, "text": f"{ds} will be a bad day: {DEFECTS[defect]}"}
 
 
 def mend(progress: Callable[[str], None] = lambda message: None) -> dict:
@@ -91,13 +93,13 @@ def mend(progress: Callable[[str], None] = lambda message: None) -> dict:
     if not bad:
         _save(company | {"next": None})
         asked = company["next"]
-        return {"mended": [], "message": f"the next day will be a good one ({asked} was asked for)" if asked
+        return {"mended": [], "text": f"the next day will be a good one ({asked} was asked for)" if asked
                 else "there is nothing to mend"}  # fmt: skip
     # From the first bad day on: the late lines of a bad day stand in the files of the days after it.
     mended = company | {"defects": {}, "next": None, "newest": bad[0] - 1}
     _live(mended, company["newest"], progress)
     days = [clock.ds_of(day) for day in bad]
-    return {"mended": days, "message": f"{', '.join(days)}: files and CRM tables are those of a good day now"}
+    return {"mended": days, "text": f"{', '.join(days)}: files and CRM tables are those of a good day now"}
 
 
 def _live(company: dict, last: int, progress: Callable[[str], None]) -> dict:
@@ -120,7 +122,7 @@ def _live(company: dict, last: int, progress: Callable[[str], None]) -> dict:
     generated = time.monotonic() - began
     _write_crm(tables)
     _save(company | {"newest": last})
-    return {
+    result = {
         "from_ds": clock.ds_of(first),
         "ds": clock.ds_of(last),
         **{f"n_{name}": table.num_rows for name, table in tables.items()},
@@ -129,6 +131,16 @@ def _live(company: dict, last: int, progress: Callable[[str], None]) -> dict:
         "generate_seconds": round(generated, 1),
         "seconds": round(time.monotonic() - began, 1),
     }
+    return result | {"text": _in_words(result)}
+
+
+def _in_words(result: dict) -> str:
+    span = result["ds"] if result["from_ds"] == result["ds"] else f"{result['from_ds']} to {result['ds']}"
+    bad = f", a bad day: {DEFECTS[result['defect']]}" if result["defect"] else ""
+    return (
+        f"the sample company lived {span}{bad}: {sum(result[f'n_{feed}_lines'] for feed in FEEDS):,} log lines; "
+        f"the CRM has {result['n_customers']:,} customers and {result['n_orders']:,} orders ({result['seconds']} s)"
+    )
 
 
 def _live_day(world: World, people: Population, day: int, defects: dict[int, str]) -> tuple[Orders, dict]:

@@ -16,11 +16,12 @@ from sample.parameters import ACQUISITION_CHANNELS, CATEGORIES, CHANNELS, GENDER
 from sample.population import Population, World, consent_at, contacts, own_numbers
 from sample.shopping import Orders, spend_of
 
-# Derby has no text type without a length; the widths are those of the values the sample makes.
+# Derby's texts need a length; the widths are those of the values the sample makes. Texts that may be null are missing
+# here and become CLOB: Spark's Derby dialect sets every null text as CLOB, which a VARCHAR column refuses (seen).
 _WIDTHS = {
-    "customer_id": 17, "phone": 11, "email": 40, "id_number": 18, "gender": 10, "city": 20, "acquisition_channel": 20,
-    "membership_plan": 10, "product_id": 17, "product_name": 40, "category": 20, "brand": 20, "campaign_id": 17,
-    "campaign_name": 60, "channel": 20, "order_id": 17, "order_item_id": 17,
+    "customer_id": 17, "city": 20, "acquisition_channel": 20, "membership_plan": 10, "product_id": 17,
+    "product_name": 40, "category": 20, "brand": 20, "campaign_id": 17, "campaign_name": 60, "channel": 20,
+    "order_id": 17, "order_item_id": 17,
 }  # fmt: skip
 _CITIES = {
     "Beijing": (39.90, 116.41), "Shanghai": (31.23, 121.47), "Guangzhou": (23.13, 113.26), "Shenzhen": (22.54, 114.06),
@@ -31,7 +32,7 @@ _MISSING_GPS = 0.15
 
 
 def tables_at(world: World, people: Population, day: int, lived: list[Orders], defects: dict[int, str]):
-    """The six Arrow tables by name at the end of `day`; `lived` are the orders of days 0 … day, `defects` the bad days among them."""
+    """The six Arrow tables by name at the end of `day`, from the orders of days 0 … day; `defects` by bad day."""
     now = clock.day_start(world.tz, day + 1)
     return {
         "customers": _customers(world, people, now),
@@ -107,7 +108,7 @@ def _products(world: World) -> pa.Table:
 def _campaigns(world: World, day: int) -> pa.Table:
     ads = campaigns(world.seed, day)
     names = [f"{CATEGORIES[c]} by {CHANNELS[h]} from {clock.ds_of(f)}"
-             for c, h, f in zip(ads.category, ads.channel, ads.first_day.tolist())]  # fmt: skip
+             for c, h, f in zip(ads.category, ads.channel, ads.first_day.tolist(), strict=True)]  # fmt: skip
     return _sorted(pa.table({
         "campaign_id": pa.array(ads.campaign_id.tolist()),
         "campaign_name": pa.array(names),
@@ -123,7 +124,7 @@ def _orders(world, people: Population, lived: list[Orders], now: int, defects: d
             for day, o in enumerate(lived)]  # fmt: skip
 
     def joined(name):
-        return np.concatenate([getattr(o, name)[r] for o, r in zip(lived, rows)])
+        return np.concatenate([getattr(o, name)[r] for o, r in zip(lived, rows, strict=True)])
 
     ordered, cancelled = joined("ordered_at"), joined("cancelled_at")
     is_cancelled = cancelled < now
@@ -163,11 +164,12 @@ def _order_items(world: World, people: Population, lived: list[Orders], now: int
 def _channel_spend(world: World, day: int) -> pa.Table:
     n = len(CHANNELS)
     days = np.repeat(np.arange(day + 1), n)
+    spend = np.concatenate([spend_of(world, d) for d in range(day + 1)])
     return pa.table({
         "spend_id": pa.array(days * n + np.tile(np.arange(n), day + 1), pa.int64()),
         "spend_date": pa.array(np.datetime64(clock.FIRST_DAY) + days),
         "channel": _label(CHANNELS, np.tile(np.arange(n), day + 1)),
-        "spend_cny": _money(np.round(100 * np.concatenate([spend_of(world, d) for d in range(day + 1)])).astype(np.int64)),
+        "spend_cny": _money(np.round(100 * spend).astype(np.int64)),
     })  # fmt: skip
 
 

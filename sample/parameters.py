@@ -1,7 +1,7 @@
 """The company's true parameters, drawn from the seed, and the formulas that behaviour follows.
 
-Only shapes and ranges stand here; each number that a model estimates is drawn, so that no model can have it copied. What
-depends on several draws (click rate, AUC, share of customers lost) is brought into a realistic range by calibration.
+Only shapes and ranges stand here; each number that a model estimates is drawn, so that no model can have it copied.
+What depends on several draws (click rate, AUC, share of customers lost) is calibrated into a realistic range.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class Types:
 
 @dataclass(frozen=True)
 class Channels:
-    """Per paid channel (order of CHANNELS), for a company of SIZE customers; expected orders a·(1 - exp(-spend/b))·demand."""
+    """Per paid channel (order of CHANNELS), for SIZE customers: expected orders a·(1 - exp(-spend/b))·demand."""
 
     saturation_orders: np.ndarray  # a
     scale_cny: np.ndarray  # b
@@ -174,9 +174,9 @@ def _draw_channels(rng: np.random.Generator) -> Channels:
 
 def _draw_lifetimes(rng: np.random.Generator) -> LifetimeModel:
     """Hazard ratios per level, and the scale at which 14–18 % of the customers are lost in HISTORY_DAYS."""
-    levels = {"acquisition_channel": len(ACQUISITION_CHANNELS), "membership_plan": len(PLANS), "age_band": len(AGE_BANDS),
-              "gender": len(GENDERS)}  # fmt: skip
-    effects = {column: rng.normal(0, 0.55, n) for column, n in levels.items()}
+    levels = {"acquisition_channel": ACQUISITION_CHANNELS, "membership_plan": PLANS, "age_band": AGE_BANDS,
+              "gender": GENDERS}  # fmt: skip
+    effects = {column: rng.normal(0, 0.55, len(names)) for column, names in levels.items()}
     shape, target = rng.uniform(1.05, 1.4), rng.uniform(0.14, 0.18)
     lapse_share = rng.uniform(0.4, 0.6)
     n = 5_000
@@ -207,8 +207,8 @@ def _draw_clicks(rng: np.random.Generator, hours: np.ndarray) -> ClickModel:
     drawn = ("placement", "position", "creative_format")
     shares = {c: rng.dirichlet(np.full(len(CLICK_LEVELS[c]), 8.0)) for c in drawn}
     shares |= {"daypart": hours.reshape(4, 6).sum(axis=1), "is_weekend": np.array([5, 2])}
-    shares |= {"device_type": DEVICE_SHARES, "gender": [0.2, 0.44, 0.36], "age_band": [0.05, 0.3, 0.38, 0.18, 0.06, 0.03],
-               "membership_plan": SHARES_OF_PLANS}  # fmt: skip
+    shares |= {"device_type": DEVICE_SHARES, "membership_plan": SHARES_OF_PLANS}
+    shares |= {"gender": [0.2, 0.44, 0.36], "age_band": [0.05, 0.3, 0.38, 0.18, 0.06, 0.03]}  # about the population's
     typical = {c: pick(rng.random(20_000), shares.get(c, np.ones(len(levels)))) for c, levels in CLICK_LEVELS.items()}
     is_known = rng.random(20_000) < KNOWN_AUDIENCE
     typical |= {c: np.where(is_known, typical[c], 0) for c in ("gender", "age_band", "membership_plan")}

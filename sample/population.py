@@ -39,7 +39,7 @@ class World:
 
 @dataclass(frozen=True)
 class Population:
-    """One array per fact, one entry per customer, in order of registration day; codes index the levels in parameters."""
+    """One array per fact, one entry per customer by registration day; codes index the levels in parameters."""
 
     customer_id: np.ndarray
     registered: np.ndarray
@@ -181,15 +181,16 @@ def contacts(world: World, people: Population) -> dict[str, np.ndarray]:
 
     second = np.array([3, 5, 7, 8, 9])[integers(world.seed, "phone_prefix", number, 5)]
     digits = integers(world.seed, "phone", number, 10**9)
-    phones = [f"1{p}{d:09d}" if k else None for p, d, k in zip(second, digits, known("phone", 0.1))]
+    phones = [f"1{p}{d:09d}" if k else None for p, d, k in zip(second, digits, known("phone", 0.1), strict=True)]
     names = integers(world.seed, "name", number, len(_NAMES))
     hosts = integers(world.seed, "mail_host", number, len(_HOSTS))
     emails = [f"{_NAMES[n]}.{i[1:9]}@{_HOSTS[h]}" if k else None
-              for n, i, h, k in zip(names, people.customer_id, hosts, known("email", 0.15))]  # fmt: skip
+              for n, i, h, k in zip(names, people.customer_id, hosts, known("email", 0.15), strict=True)]  # fmt: skip
     serial = integers(world.seed, "id_number", number, 10**6)
     # region 99…: no such province, so no real person's number can come out
+    years, has_id = people.true_birth_year.tolist(), known("id_number", 0.1)
     id_numbers = [f"9900{s % 100:02d}{y}{1 + s % 12:02d}{1 + s % 28:02d}{s // 100:04d}" if k else None
-                  for s, y, k in zip(serial.tolist(), people.true_birth_year.tolist(), known("id_number", 0.1))]  # fmt: skip
+                  for s, y, k in zip(serial.tolist(), years, has_id, strict=True)]  # fmt: skip
     known_contacts = {"phone": phones, "email": emails, "id_number": id_numbers}
     return {name: np.array(values, object) for name, values in known_contacts.items()}
 

@@ -79,7 +79,8 @@ def orders_of(world: World, people: Population, day: int) -> Orders:
     customer = np.concatenate([organic, buyers])
     channel = np.concatenate([np.full(len(organic), ORGANIC), np.repeat(np.arange(ORGANIC), driven)])
     n = len(customer)
-    ordered_at = np.maximum(times_of_day(rng, truth, n), _EARLIEST)
+    ordered_at = times_of_day(rng, truth, n)
+    ordered_at += np.where(ordered_at < _EARLIEST, _EARLIEST, 0)
     by_time = np.argsort(ordered_at, kind="stable")
     customer, channel = customer[by_time], channel[by_time]
     ordered_at = clock.to_utc(world.tz, day, ordered_at[by_time])
@@ -106,7 +107,7 @@ def orders_of(world: World, people: Population, day: int) -> Orders:
 
 
 def baskets(seed: int, truth: Parameters, rng: np.random.Generator, kind: np.ndarray, channel: np.ndarray) -> Items:
-    """Items per order: one to five products near the price that the kind of customer and the channel's buyers look for."""
+    """Items per order: one to five products near the price that such customers and the channel's buyers look for."""
     range_ = products(seed)
     n_items = 1 + np.minimum(rng.poisson(0.6, len(kind)), 4)
     order = np.repeat(np.arange(len(kind)), n_items)

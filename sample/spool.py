@@ -70,7 +70,7 @@ def web_lines(world: World, people: Population, day: int, events: Events, orders
     text = [
         f'{{"event_id":"{e}","event_type":"{t}","occurred_at":"{at}","user_id":{u},"is_logged_in":{li},"device_id":{d},'
         f'"session_id":"{s}","product_id":{p},"search_term":{q},"order_id":{o},"duration_ms":{ms},"platform":"{f}"}}'
-        for e, t, at, u, li, d, s, p, q, o, ms, f in zip(*(c.tolist() for c in columns))
+        for e, t, at, u, li, d, s, p, q, o, ms, f in zip(*(c.tolist() for c in columns), strict=True)
     ]
     return _with_dirt(rng, world, people, text, np.full(n, day), fault, defect)
 
@@ -86,22 +86,26 @@ def ads_lines(world: World, people: Population, day: int, seen: Impressions, def
     row, is_click, at = row[by_time], is_click[by_time], at[by_time]
     fault = _faults(rng, len(row), {k: v for k, v in _SHARES.items() if k in (_DUPLICATE, _LATE, _TOO_LATE)})
     # An impression's id with another first letter is the id of its event; a click's is the id read backwards.
-    ids = [f"f{m[:0:-1]}" if c else f"e{m[1:]}" for m, c in zip(seen.impression_id[row].tolist(), is_click.tolist())]
-    labels = {
-        c: np.array(CLICK_LEVELS[c])[seen.codes[c]] for c in ("placement", "device_type", "creative_format", "position")
-    }
-    users = _nullable(np.append(people.customer_id, "")[seen.customer])
+    shown = seen.impression_id[row].tolist()
+    ids = [f"f{m[:0:-1]}" if c else f"e{m[1:]}" for m, c in zip(shown, is_click.tolist(), strict=True)]
+    shown_as = ("placement", "position", "device_type", "creative_format")
+    labels = [np.array(CLICK_LEVELS[column])[seen.codes[column]] for column in shown_as]
+    channel, users = (
+        np.array(CHANNELS)[seen.codes["channel"]],
+        _nullable(np.append(people.customer_id, "")[seen.customer]),
+    )
     details = [
         f'"campaign_id":"{k}","channel":"{c}","placement":"{p}","position":{n},"device_type":"{t}","creative_format":"{f}"}}'
-        for k, c, p, n, t, f in zip(seen.campaign.tolist(), np.array(CHANNELS)[seen.codes["channel"]].tolist(),
-                                    *(labels[c].tolist() for c in ("placement", "position", "device_type", "creative_format")))
-    ]  # fmt: skip
+        for k, c, p, n, t, f in zip(
+            seen.campaign.tolist(), channel.tolist(), *(x.tolist() for x in labels), strict=True
+        )
+    ]
     columns = (seen.impression_id[row], _stamps(rng, world, day, at, defect), users[row],
                device_ids(world.seed, seen.device)[row], row, is_click)  # fmt: skip
     text = [
         f'{{"event_id":"{e}","event_type":"{"click" if c else "impression"}","impression_id":"{m}","occurred_at":"{t}",'
         f'"user_id":{u},"device_id":"{d}",{_CLICK_DETAILS if c else details[r]}'
-        for e, (m, t, u, d, r, c) in zip(ids, zip(*(c.tolist() for c in columns)))
+        for e, (m, t, u, d, r, c) in zip(ids, zip(*(c.tolist() for c in columns), strict=True), strict=False)
     ]
     arrival = day + (at >= clock.day_start(world.tz, day + 1)).astype(np.int64)
     return _with_dirt(rng, world, people, text, arrival, fault, defect)
@@ -124,7 +128,7 @@ def _stamps(rng, world: World, day: int, at: np.ndarray, defect: str | None) -> 
         at = at + (rng.random(len(at)) < _BAD_FUTURE) * rng.integers(2, 10, len(at)) * clock.DAY
     own = clock.utc_offset(world.tz, day)
     offsets = np.array([own if h is None else h * clock.HOUR for h in _OFFSET_HOURS])
-    suffixes = np.array(["Z" if h == 0 else _suffix(ms) for h, ms in zip(_OFFSET_HOURS, offsets)])
+    suffixes = np.array(["Z" if h == 0 else _suffix(ms) for h, ms in zip(_OFFSET_HOURS, offsets, strict=True)])
     which = np.searchsorted(np.cumsum(_OFFSET_SHARES), rng.random(len(at)), side="right")
     local = np.datetime_as_string((at + offsets[which]).astype("datetime64[ms]"))
     return np.strings.add(local, suffixes[which])
@@ -164,10 +168,10 @@ def _with_dirt(rng, world, people, text: list[str], arrival, fault, defect: str 
 
 
 def _broken_lines(rng, world, people: Population, text: list[str], kinds: np.ndarray) -> list[str]:
-    """Extra lines: cut off, not JSON at all (with a customer's phone and e-mail: privacy at the door), without id or time."""
+    """Extra lines: cut off, no JSON (with a customer's phone and e-mail: privacy at the door), without id or time."""
     known = contacts(world, people.take(rng.integers(0, len(people.end), len(text))))
     spoilt = []
-    for i, (line, kind) in enumerate(zip(text, kinds.tolist())):
+    for i, (line, kind) in enumerate(zip(text, kinds.tolist(), strict=True)):
         if kind == _NO_ID:
             spoilt.append("{" + line.split(",", 1)[1])
         elif kind == _BAD_TIME:
@@ -193,7 +197,7 @@ class Spool:
     def keep_late(self, day: int, lines: dict[str, Lines]) -> None:
         """Keep what the event day leaves for later arrival days."""
         self._late.mkdir(parents=True, exist_ok=True)
-        kept = {feed: [[int(a), int(f), t] for a, f, t in zip(x.arrival, x.fault, x.text) if a > day]
+        kept = {feed: [[int(a), int(f), t] for a, f, t in zip(x.arrival, x.fault, x.text, strict=True) if a > day]
                 for feed, x in lines.items()}  # fmt: skip
         path = self._late / f"{clock.ds_of(day)}.json"
         path.with_suffix(".tmp").write_text(json.dumps(kept))
@@ -218,9 +222,11 @@ class Spool:
             texts = [text for _, text in old] + [own.text[i] for i in today]
             faults = [fault for fault, _ in old] + own.fault[today].tolist()
             n = np.bincount(faults, minlength=len(FAULTS))
-            foreign = sum(own_offset not in text for text, fault in zip(texts, faults) if fault < _MALFORMED)
+            foreign = sum(
+                own_offset not in text for text, fault in zip(texts, faults, strict=True) if fault < _MALFORMED
+            )
             counts[feed] = {"lines": len(texts), "other_utc_offset": foreign}
-            counts[feed] |= {name: int(c) for name, c in zip(FAULTS[1:], n[1:])}
+            counts[feed] |= {name: int(c) for name, c in zip(FAULTS[1:], n[1:], strict=True)}
             self._replace(feed, f"{feed}-{clock.ds_of(day)}.jsonl", "".join(f"{t}\n" for t in texts))
         return counts
 

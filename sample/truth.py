@@ -1,7 +1,7 @@
 """The truth of the sample company, and what a perfect model would reach on the same rows as ours.
 
-It lies apart, under `sample/truth` of MDP_HOME; nothing but this module reads it, and the platform gives the same tables
-without it. Only the summary and `mdp sample truth` ask.
+It lies apart, under `sample/truth` of MDP_HOME; nothing but this module reads it, and the platform gives the same
+tables without it. Only the summary and `mdp sample truth` ask.
 """
 
 import json
@@ -62,8 +62,8 @@ def plan_over_optimum(plan: pd.DataFrame) -> dict:
     """True expected return of a budget plan and of the best plan under the same budget, floors and caps.
 
     `plan` has channel, spend_cny, floor_cny, cap_cny and budget_cny. Returns are yuan per average day (demand 1) and
-    channel: expected orders times the mean order value. The optimum equalises marginal returns (the curves are concave):
-    spend(price) is explicit, and the price that uses up the budget is found by bisection.
+    channel: expected orders times the mean order value. The curves are concave, so the optimum equalises marginal
+    returns: spend(price) is explicit, and the price that uses up the budget is found by bisection.
     """
     _require(plan, "channel", "spend_cny", "floor_cny", "cap_cny", "budget_cny")
     unknown = set(plan["channel"]) - set(CHANNELS)
@@ -89,7 +89,7 @@ def plan_over_optimum(plan: pd.DataFrame) -> dict:
         "true_return": true_return,
         "optimum_return": best,
         "ratio": true_return / best,
-        "optimal_plan": dict(zip(plan["channel"], np.round(optimum, 2).tolist())),
+        "optimal_plan": dict(zip(plan["channel"], np.round(optimum, 2).tolist(), strict=True)),
     }
 
 
@@ -191,6 +191,8 @@ def _join(rows: pd.DataFrame, known: pd.DataFrame, key: str) -> pd.DataFrame:
     joined = rows.merge(known, on=key, how="left")
     n = int(joined[known.columns[-1]].isna().sum())
     if n:
-        raise PlatformError(f"{n} of {len(rows)} rows have a {key} that the truth does not know: the evaluation is of another "
-                            "company, or part of the truth was deleted; train again, or create the company anew")  # fmt: skip
+        raise PlatformError(
+            f"{n} of {len(rows)} rows have a {key} that the truth does not know: the evaluation is of another company, "
+            "or part of the truth was deleted; train again, or create the company anew"
+        )
     return joined
