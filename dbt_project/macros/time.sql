@@ -1,0 +1,143 @@
+{#-
+  The rules of time (DESIGN §3–4): which days a run builds, how it replaces them, what a business day is.
+
+  A run builds the business days from_ds .. ds in one pass. Where they come from, first hit wins:
+    1. --vars '{from_ds: 2024-03-01, ds: 2024-03-05}'   for a person (changed vars make dbt parse the whole project again)
+    2. MDP_FROM_DS, MDP_DS in the environment           for the pipeline (partial parsing stays valid: 2 s less per run)
+    3. the newest day whose marts are published         for an analyst who types plain `dbt build`
+  They are looked up while a statement is compiled for running, never while the project is parsed: parsing records every
+  env_var it sees and would parse those files again each day.
+-#}
+
+{% macro to_ds() -%}
+  {%- if not execute -%}{{ return('1970-01-01') }}{%- endif -%}
+  {%- set day = var('ds', none) or env_var('MDP_DS', '') -%}
+  {%- if not day -%}{%- set day = newest_published_day() -%}{%- endif -%}
+  {{ return(checked_day(day | string)) }}
+{%- endmacro %}
+
+{% macro from_ds() -%}
+  {%- if not execute -%}{{ return('1970-01-01') }}{%- endif -%}
+  {%- set to = to_ds() -%}
+  {%- set day = checked_day((var('from_ds', none) or env_var('MDP_FROM_DS', '') or to) | string) -%}
+  {%- if day > to -%}
+    {%- do exceptions.raise_compiler_error('from_ds ' ~ day ~ ' is later than ds ' ~ to ~ ': give from_ds <= ds.') -%}
+  {%- endif -%}
+  {{ return(day) }}
+{%- endmacro %}
+
+{% macro checked_day(text) -%}
+  {%- if not modules.re.match('^\d{4}-\d{2}-\d{2}$', text) -%}
+    {%- do exceptions.raise_compiler_error("'" ~ text ~ "' is not a day: write ds and from_ds as YYYY-MM-DD.") -%}
+  {%- endif -%}
+  {{ return(text) }}
+{%- endmacro %}
+
+{% macro newest_published_day() -%}
+  {%- set published = none -%}
+  {%- if load_relation(api.Relation.create(schema='ops', identifier='published_days', type='table')) -%}
+    {%- set published = run_query("select max(ds) from ops.published_days where stage = 'marts'").columns[0].values()[0] -%}
+  {%- endif -%}
+  {%- if not published -%}
+    {%- do exceptions.raise_compiler_error(
+      "No day is given and ops.published_days shows none whose marts are published: run the pipeline once (mdp run),"
+      ~ " or say which days, as in --vars '{from_ds: 2024-03-01, ds: 2024-03-05}'.") -%}
+  {%- endif -%}
+  {{ return(published) }}
+{%- endmacro %}
+
+{#- 'YYYY-MM-DD' n days later. -#}
+{% macro shift_ds(ds, n) -%}
+  {%- set day = modules.datetime.datetime.strptime(ds, '%Y-%m-%d') + modules.datetime.timedelta(days=n) -%}
+  {{ return(day.strftime('%Y-%m-%d')) }}
+{%- endmacro %}
+
+{% macro days_between(first, last) -%}
+  {%- set start = modules.datetime.datetime.strptime(first, '%Y-%m-%d') -%}
+  {%- set n = (modules.datetime.datetime.strptime(last, '%Y-%m-%d') - start).days + 1 -%}
+  {%- set days = [] -%}
+  {%- for i in range(n) -%}{%- do days.append(shift_ds(first, i)) -%}{%- endfor -%}
+  {{ return(days) }}
+{%- endmacro %}
+
+{#- SQL array of days, to be exploded into a dense calendar: neither engine has the other's sequence function. -#}
+{% macro days_array(first, last) -%}
+  array('{{ days_between(first, last) | join("', '") }}')
+{%- endmacro %}
+
+{#- Days in which events, impressions and clicks are known complete: they may arrive late_days() after their own day. -#}
+{% macro late_days() -%}
+  {{ return(env_var('MDP_LATE_DAYS', '3') | int) }}
+{%- endmacro %}
+
+{#- The calendar day of a UTC timestamp in the company's time zone, 'YYYY-MM-DD'. -#}
+{% macro business_date(timestamp) -%}
+  date_format(from_utc_timestamp({{ timestamp }}, '{{ env_var("MDP_TZ", "Asia/Shanghai") }}'), 'yyyy-MM-dd')
+{%- endmacro %}
+
+{% macro business_hour(timestamp) -%}
+  hour(from_utc_timestamp({{ timestamp }}, '{{ env_var("MDP_TZ", "Asia/Shanghai") }}'))
+{%- endmacro %}
+
+{#- UTC timestamp of an ISO-8601 text with Z, +HH:MM, +HHMM or no offset (then it is UTC already). A cast would do on Spark;
+    Hive's ignores the offset in silence. Both take the zone of to_utc_timestamp per row. -#}
+{% macro utc_timestamp(text) -%}
+  to_utc_timestamp(
+    cast(regexp_replace(regexp_replace({{ text }}, '(Z|[+-][0-9]{2}:?[0-9]{2})$', ''), 'T', ' ') as timestamp),
+    concat('GMT', regexp_replace(regexp_extract({{ text }}, '([+-][0-9]{2}:?[0-9]{2})$', 1), '([0-9]{2}):?([0-9]{2})$', '$1:$2'))
+  )
+{%- endmacro %}
+
+{#- The days that a model of this kind writes, as [first, last]. meta.days: 'range' (from_ds .. ds), 'snapshot' (ds alone), or
+    'matured' (labels, known horizon_days later: the range moved back by as much). -#}
+{% macro days_written(node) -%}
+  {%- set kind = node.config.meta.get('days', 'range') -%}
+  {%- if kind == 'snapshot' -%}{{ return([to_ds(), to_ds()]) }}{%- endif -%}
+  {%- if kind == 'matured' -%}
+    {%- set horizon = node.config.meta.horizon_days -%}
+    {{ return([shift_ds(from_ds(), -horizon), shift_ds(to_ds(), -horizon)]) }}
+  {%- endif -%}
+  {{ return([from_ds(), to_ds()]) }}
+{%- endmacro %}
+
+{% macro existing_days(relation) -%}
+  {%- set days = [] -%}
+  {%- if load_relation(relation) -%}
+    {%- for row in run_query('show partitions ' ~ relation) -%}{%- do days.append(row[0].split('=')[1]) -%}{%- endfor -%}
+  {%- endif -%}
+  {{ return(days) }}
+{%- endmacro %}
+
+{#- Pre-hook of every partitioned model: drop the days that the run is about to write, so that a day without rows ends up
+    empty. (A dynamic `insert overwrite` leaves the partitions standing that its result does not mention: seen.) -#}
+{% macro replace_days() -%}
+  {%- if execute -%}
+    {%- set written = days_written(model) -%}
+    {%- set partitions = [] -%}
+    {%- for ds in existing_days(this) if written[0] <= ds <= written[1] -%}
+      {%- do partitions.append("partition (ds = '" ~ ds ~ "')") -%}
+    {%- endfor -%}
+    {%- if partitions -%}alter table {{ this }} drop if exists {{ partitions | join(', ') }}{%- endif -%}
+  {%- endif -%}
+{%- endmacro %}
+
+{#- The table that holds the running totals of the day before: the production table also for a dev build, where the analyst's
+    own table has no yesterday. -#}
+{% macro running_totals_of(model_table) -%}
+  {%- if target.name == 'dev' -%}
+    {{ return(api.Relation.create(schema=model.config.schema, identifier=model_table.identifier, type='table')) }}
+  {%- endif -%}
+  {{ return(model_table) }}
+{%- endmacro %}
+
+{#- Refuses to build running totals from nothing: true if the day before the range is there, false if none is needed. -#}
+{% macro has_day_before(relation) -%}
+  {%- if not execute or from_ds() <= var('observed_from') -%}{{ return(false) }}{%- endif -%}
+  {%- set before = shift_ds(from_ds(), -1) -%}
+  {%- if before not in existing_days(relation) -%}
+    {%- do exceptions.raise_compiler_error(
+      relation ~ ' has no day ' ~ before ~ ', which the running totals of ' ~ from_ds() ~ ' start from: build it first'
+      ~ ' (mdp build features --ds ' ~ before ~ '), or the whole range at once (--from ' ~ var('observed_from') ~ ').') -%}
+  {%- endif -%}
+  {{ return(true) }}
+{%- endmacro %}

@@ -1,0 +1,48 @@
+{#-
+  The customers known at the end of ds, as they were then. One row per customer, one partition per run: the CRM hands over
+  its whole table each day. It may have moved on since (a history is built from one load), so what carries its own time and
+  lies after ds is undone: later registrations are left out, later cancellations are not known yet, and a consent changed
+  later was the opposite before.
+-#}
+with
+
+loaded as (
+
+    select * from {{ ref('stg_crm__customers') }}
+    where load_date = '{{ to_ds() }}'
+        and registered_date <= '{{ to_ds() }}'
+
+)
+
+select
+    customer_id,
+    registered_at,
+    registered_date,
+    phone_hash,
+    phone_mask,
+    email_hash,
+    gender,
+    birth_year,
+    city,
+    latitude,
+    longitude,
+    acquisition_channel,
+    membership_plan,
+    membership_expires_at,
+    case when {{ business_date('membership_cancelled_at') }} <= '{{ to_ds() }}' then membership_cancelled_at end
+        as membership_cancelled_at,
+    case
+        when {{ business_date('marketing_consent_changed_at') }} > '{{ to_ds() }}' then not has_marketing_consent
+        else has_marketing_consent
+    end as has_marketing_consent,
+    case when {{ business_date('marketing_consent_changed_at') }} <= '{{ to_ds() }}' then marketing_consent_changed_at end
+        as marketing_consent_changed_at,
+    case
+        when {{ business_date('profiling_consent_changed_at') }} > '{{ to_ds() }}' then not has_profiling_consent
+        else has_profiling_consent
+    end as has_profiling_consent,
+    case when {{ business_date('profiling_consent_changed_at') }} <= '{{ to_ds() }}' then profiling_consent_changed_at end
+        as profiling_consent_changed_at,
+    load_date as ds
+
+from loaded

@@ -1,0 +1,60 @@
+{#-
+  How many log lines did not become an event, and why, per day of the event: nothing disappears uncounted. Kept + dropped =
+  raw is tested (tests/assert_no_line_lost.sql). Counted here anew from few columns rather than flagged in the big tables;
+  the order of copies agrees with macros/events.sql in what decides the day (received_date, occurred_at).
+-#}
+with
+
+lines as (
+
+    select
+        'events' as table_name, event_id, occurred_at, event_date, received_date, load_date,
+        customer_id is null and device_id is null as is_without_identity
+    from {{ ref('stg_web__events') }}
+
+    union all
+
+    select
+        case when event_type = 'click' then 'clicks' else 'impressions' end as table_name,
+        event_id, occurred_at, event_date, received_date, load_date,
+        customer_id is null and device_id is null as is_without_identity
+    from {{ ref('stg_ads__events') }}
+
+),
+
+compared as (
+
+    select
+        table_name, event_date, received_date, is_without_identity,
+        lag(received_date) over (
+            partition by table_name, event_id, is_without_identity order by received_date, occurred_at
+        ) as received_before_date
+    from lines
+    where load_date >= '{{ shift_ds(from_ds(), -late_days()) }}'
+        and received_date between '{{ shift_ds(from_ds(), -late_days()) }}' and '{{ shift_ds(to_ds(), late_days()) }}'
+
+),
+
+reasoned as (
+
+    select
+        table_name,
+        event_date,
+        case
+            when is_without_identity then 'no_identity'
+            when datediff(received_date, received_before_date) <= {{ late_days() }} then 'duplicate'
+        end as reason
+    from compared
+    where event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+
+)
+
+select
+    table_name,
+    reason,
+    count(*) as n_rows,
+    event_date as ds
+
+from reasoned
+where reason is not null
+group by table_name, reason, event_date

@@ -1,0 +1,37 @@
+{#-
+  What was in the orders, on the day of the order. One row per order item; the first load that has it counts, as in orders.
+-#}
+with
+
+loaded as (
+
+    select
+        order_item_id,
+        order_id,
+        customer_id,
+        product_id,
+        quantity,
+        unit_price_cny,
+        ordered_at,
+        order_date,
+        row_number() over (
+            partition by order_item_id order by load_date, updated_at, order_id, product_id, quantity, unit_price_cny
+        ) as load_number
+    from {{ ref('stg_crm__order_items') }}
+    where load_date >= '{{ from_ds() }}'
+        and order_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+
+)
+
+select
+    order_item_id,
+    order_id,
+    customer_id,
+    product_id,
+    quantity,
+    unit_price_cny,
+    ordered_at,
+    order_date as ds
+
+from loaded
+where load_number = 1

@@ -1,0 +1,34 @@
+{#-
+  Orders on the day they were placed, with what never changes about them. One row per order. The CRM hands an order over
+  again whenever it changes; the first load that has it counts. What happens to it later stands in order_reversals on a day
+  of its own, so that a past day never changes.
+-#}
+with
+
+loaded as (
+
+    select
+        order_id,
+        customer_id,
+        ordered_at,
+        channel,
+        amount_cny,
+        order_date,
+        row_number() over (partition by order_id order by load_date, updated_at, amount_cny, customer_id, channel) as load_number
+    from {{ ref('stg_crm__orders') }}
+    where load_date >= '{{ from_ds() }}'
+        and order_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+
+)
+
+select
+    order_id,
+    customer_id,
+    ordered_at,
+    channel,
+    amount_cny,
+    amount_cny <= 0 or amount_cny > {{ var('amount_outlier_cny') }} as is_amount_outlier,
+    order_date as ds
+
+from loaded
+where load_number = 1

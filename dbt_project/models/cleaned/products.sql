@@ -1,0 +1,10 @@
+select
+    product_id,
+    product_name,
+    category,
+    brand,
+    price_cny,
+    load_date as ds
+
+from {{ ref('stg_crm__products') }}
+where load_date = '{{ to_ds() }}'
