@@ -159,12 +159,12 @@ def _draw_types(rng: np.random.Generator) -> Types:
 
 
 def _draw_channels(rng: np.random.Generator) -> Channels:
-    """Spend around .5–1.3 of each curve's scale: the bend of the curve lies within what history has seen."""
+    """Spend around .3–2 of each curve's scale: history has seen the bends, and shifting money between channels pays."""
     n = len(CHANNELS)
     base = rng.uniform(500, 1_600, n)
     return Channels(
-        saturation_orders=rng.uniform(8, 20, n),
-        scale_cny=base / rng.uniform(0.5, 1.3, n),
+        saturation_orders=rng.uniform(7, 22, n),
+        scale_cny=base / np.exp(rng.uniform(np.log(0.3), np.log(2), n)),
         base_spend_cny=base,
         demand_following=rng.uniform(0.4, 1.0, n),
         spend_log_sd=rng.uniform(0.45, 0.6, n),

@@ -111,9 +111,8 @@ def write_day(world: World, day: int, seen, orders: Orders, planted: dict[str, d
     for name in ("impressions", "planted"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     ds = clock.ds_of(day)
-    table = pa.table({"impression_id": seen.impression_id.tolist(), "probability": seen.probability}).sort_by(
-        "impression_id"
-    )
+    ids = pa.array(seen.impression_id.tolist(), pa.string())
+    table = pa.table({"impression_id": ids, "probability": seen.probability}).sort_by("impression_id")
     pq.write_table(table, folder / "impressions" / f"{ds}.parquet")
     bulk = {"crm__orders": {"orders": len(orders.amount), "amount_outlier": int(orders.is_bulk.sum())}}
     (folder / "planted" / f"{ds}.json").write_text(json.dumps(planted | bulk))
