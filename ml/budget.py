@@ -91,7 +91,7 @@ def _solve(options: list[Option], budget: float, solver: str) -> tuple[dict[str,
 
     problem = pulp.LpProblem("budget", pulp.LpMaximize)
     pieces = {
-        o.name: [pulp.LpVariable(f"x_{i}_{k}", 0, width) for k, (width, _) in enumerate(o.pieces)]
+        o.name: [problem.add_variable(f"x_{i}_{k}", 0, width) for k, (width, _) in enumerate(o.pieces)]
         for i, o in enumerate(options)
     }
     problem += pulp.lpSum(slope * x for o in options for x, (_, slope) in zip(pieces[o.name], o.pieces, strict=True))

@@ -43,6 +43,7 @@ def client():
 @functools.cache
 def _client(uri: str):
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
 

@@ -1,0 +1,112 @@
+"""Does the plan solve the known table, keep its limits, and come from curves that are the planted ones?"""
+
+import numpy as np
+import pandas as pd
+import pulp
+import pytest
+from planted import TRUE_CURVES, plant_channels
+
+from ml import budget
+from ml.budget import Option, allocate
+from ml.models import build_estimator, get_model
+from warehouse.errors import PlatformError
+
+TABLE = [
+    Option("information feed", 50, 2_000, 10_000, ((10_000, 3.2),)),
+    Option("search", 80, 1_500, 6_000, ((6_000, 4.5),)),
+    Option("short video", 30, 3_000, 15_000, ((15_000, 2.8),)),
+]
+
+
+def test_the_known_table():
+    best = allocate(TABLE, 1_130_000)
+    assert best.units == pytest.approx({"information feed": 10_000, "search": 2_250, "short video": 15_000})
+    assert best.total_return == pytest.approx(84_125)
+    assert best.shadow_price == pytest.approx(0.05625, abs=1e-6)
+
+
+def test_a_budget_below_the_floors_names_what_conflicts():
+    with pytest.raises(PlatformError) as error:
+        allocate(TABLE, 300_000)
+    text = str(error.value)
+    for part in ("information feed 2,000.00 x 50.00 = 100,000.00", "search", "short video", "together 310,000.00",
+                 "budget is 300,000.00", "Raise the budget by 10,000.00"):  # fmt: skip
+        assert part in text
+    assert allocate(TABLE, 310_000).units == pytest.approx({o.name: o.floor for o in TABLE})
+
+
+def test_a_floor_above_its_cap_and_rising_returns_are_refused():
+    with pytest.raises(PlatformError, match="floor of a .* above its cap"):
+        allocate([Option("a", 1, 5, 4, ((4, 1.0),))], 10)
+    with pytest.raises(PlatformError, match="returns of a rise"):
+        allocate([Option("a", 1, 0, 4, ((2, 1.0), (2, 2.0)))], 10)
+
+
+def test_more_money_than_caps_has_no_shadow_price():
+    best = allocate(TABLE, 10_000_000)
+    assert best.units == pytest.approx({o.name: o.cap for o in TABLE})
+    assert best.shadow_price == 0
+
+
+def test_a_solver_that_breaks_a_constraint_is_caught(monkeypatch):
+    solve = pulp.LpProblem.solve
+
+    def cheat(problem, *args, **kwargs):
+        status = solve(problem, *args, **kwargs)
+        problem.variables()[0].varValue += 1_000
+        return status
+
+    monkeypatch.setattr(pulp.LpProblem, "solve", cheat)
+    with pytest.raises(PlatformError, match="breaks the limits|spends"):
+        allocate(TABLE, 1_130_000)
+
+
+@pytest.fixture(scope="module")
+def planted():
+    X, y = plant_channels(n_days=600)
+    return X, y, build_estimator(get_model("budget")).fit(X, y)
+
+
+def test_planted_curves_are_recovered(planted):
+    _, _, model = planted
+    assert model.fallbacks_ == []
+    for channel, (a, b) in TRUE_CURVES.items():
+        curve = model.curves_[channel]
+        for spend in (300, 900, 2_000):
+            assert curve.expected_return(spend) == pytest.approx(150 * a * (1 - np.exp(-spend / b)), rel=0.08)
+
+
+def test_a_bend_that_spend_never_showed_is_reported():
+    X, y = plant_channels(spread=0.001)
+    model = build_estimator(get_model("budget")).fit(X, y)
+    assert model.fallbacks_ == sorted(TRUE_CURVES)
+    assert "assumed" in budget.evaluate(model, X, y).notes[0]
+
+
+def test_the_plan_keeps_floors_caps_and_budget_and_is_near_the_true_optimum(planted):
+    X, _, model = planted
+    recent = X[X["ds"] > sorted(X["ds"].unique())[-29]]
+    plan = model.predict(recent).set_index("channel")
+    assert list(plan.columns) + ["channel"] != [] and set(plan.index) == set(TRUE_CURVES)
+    assert (plan["floor_cny"] <= plan["spend_cny"]).all() and (plan["spend_cny"] <= plan["cap_cny"]).all()
+    assert plan["spend_cny"].sum() == pytest.approx(plan["budget_cny"].iloc[0], abs=0.05)
+    assert plan["spend_cny"].sum() <= plan["budget_cny"].iloc[0]
+    mean = budget.mean_daily_spend(recent)
+    assert plan["cap_cny"].to_dict() == pytest.approx((2 * mean).to_dict(), abs=0.011)
+    truth = build_estimator(get_model("budget"))
+    truth.curves_ = {c: budget.Curve(a, b, 150.0, True) for c, (a, b) in TRUE_CURVES.items()}
+    optimum = truth.predict(recent).set_index("channel")
+
+    def value(p: pd.DataFrame) -> float:
+        return sum(float(truth.curves_[c].expected_return(s)) for c, s in p["spend_cny"].items())
+
+    proportional = budget.make_baseline().fit(X, planted[1]).predict(recent).set_index("channel")
+    assert value(plan) > 0.99 * value(optimum)
+    assert value(proportional) < value(plan)
+    # at the optimum the last unit of money returns the same wherever no limit binds
+    price = optimum["shadow_price_cny"].iloc[0]
+    inner = [c for c in optimum.index if optimum.floor_cny[c] + 1 < optimum.spend_cny[c] < optimum.cap_cny[c] - 1]
+    assert inner
+    for c in inner:
+        a, b = TRUE_CURVES[c]
+        assert 150 * a / b * np.exp(-optimum.spend_cny[c] / b) == pytest.approx(price, rel=0.1)

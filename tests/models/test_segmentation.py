@@ -1,0 +1,43 @@
+"""Does K-means find the groups that were planted, and do their names say what they are?"""
+
+import numpy as np
+import pytest
+from planted import plant_groups
+from sklearn.metrics import adjusted_rand_score
+
+from ml import segmentation
+from ml.models import build_estimator, get_model
+from warehouse.errors import PlatformError
+
+
+def test_planted_groups_are_recovered_and_named():
+    frame, group = plant_groups()
+    model = build_estimator(get_model("segmentation")).fit(frame)
+    table = model.predict(frame)
+    assert adjusted_rand_score(group, table["segment"]) > 0.9
+    names = [table["segment"][group == g].mode()[0] for g in range(5)]
+    assert names == ["champions", "loyal", "promising", "at_risk", "dormant"]
+    assert (table["strategy"] == table["segment"].map(segmentation.STRATEGIES)).all()
+    assert sorted(model.silhouette_by_k_) == [3, 4, 5, 6, 7]
+    assert max(model.silhouette_by_k_, key=model.silhouette_by_k_.get) == 5
+
+
+def test_segments_differ_in_value_by_anova_and_beat_the_quantile_rule():
+    frame, _ = plant_groups()
+    metrics = segmentation.evaluate(build_estimator(get_model("segmentation")).fit(frame), frame).metrics
+    base = segmentation.evaluate(segmentation.make_baseline().fit(frame), frame).metrics
+    assert metrics["anova_p"] < 1e-6 and metrics["eta2"] > 0.8
+    assert metrics["n_segments"] == 5 and metrics["silhouette"] > base["silhouette"] > 0
+
+
+def test_who_never_bought_counts_as_away_since_registration():
+    frame, _ = plant_groups()
+    rfm = segmentation.prepare_rfm(frame.assign(recency_days=np.nan, revenue_90d_cny=-5.0))
+    assert np.allclose(rfm["recency"], np.log1p(frame["tenure_days"]))
+    assert (rfm["monetary"] == 0).all()
+
+
+def test_too_few_customers_are_said():
+    frame, _ = plant_groups(n_each=1)
+    with pytest.raises(PlatformError, match="5 different customers are too few"):
+        build_estimator(get_model("segmentation")).fit(frame)
