@@ -1,0 +1,106 @@
+"""The cleaned gate: have the rebuilt days rows everywhere, and do typed values lie where they can lie?
+
+It looks at every day that the run rebuilt (late window included). Keys, relationships and identities are dbt's tests.
+"""
+
+from expectations.rules import (
+    Rule,
+    Suite,
+    at_least,
+    filled,
+    newest,
+    one_of,
+    share,
+    total,
+    volume,
+)  # fmt: skip
+from expectations.scope import CHANNELS, PLANS, Scope
+from warehouse import tables
+
+EVENT_TYPES = ("view", "search", "favourite", "add_to_cart", "remove_from_cart", "purchase")
+PLATFORMS = ("ios", "android", "web")
+
+
+def suites(scope: Scope) -> list[Suite]:
+    """One suite per cleaned table."""
+    days, snapshot = scope.range(), f"ds = '{scope.ds}'"
+
+    def suite(table: str, where: str, keys: tuple[str, ...], *rules: Rule, optional: bool = False) -> Suite:
+        return Suite(table, f"select * from {table} where {where}", keys, rules, optional)
+
+    return [
+        suite(
+            tables.CLEANED_EVENTS, days, ("event_id", "ds"),
+            volume(1, None, "the rebuilt days have events"),
+            newest("ds", scope.ds),
+            share("missing_customer", "customer_id", "customer_id is null", 0.10, "events after login have a customer",
+                  among="is_logged_in"),
+            one_of("event_type", EVENT_TYPES),
+            one_of("platform", PLATFORMS),
+            at_least("duration_ms", 0, "durations are not negative"),
+            share("outlier", "is_duration_outlier", "is_duration_outlier", 0.05, "few durations are outliers"),
+        ),
+        suite(
+            tables.CLEANED_IMPRESSIONS, days, ("impression_id", "ds"),
+            volume(1, None, "the rebuilt days have impressions"),
+            newest("ds", scope.ds),
+            filled("campaign_id", 0.02, "impressions name their campaign"),
+            one_of("channel", CHANNELS),
+            at_least("position", 1, "positions count from 1"),
+        ),
+        suite(
+            tables.CLEANED_CLICKS, days, ("impression_id", "ds"),
+            filled("clicked_at", 0.0, "clicks have a time"),
+            optional=True,
+        ),
+        suite(
+            tables.CLEANED_ORDERS, days, ("order_id", "ds"),
+            at_least("amount_cny", 0.01, "amounts are above zero"),
+            one_of("channel", (*CHANNELS, "organic")),
+            share("outlier", "is_amount_outlier", "is_amount_outlier", 0.10, "few amounts are outliers"),
+            optional=True,
+        ),
+        suite(
+            tables.CLEANED_ORDER_ITEMS, days, ("order_item_id", "ds"),
+            at_least("quantity", 1, "quantities are at least 1"),
+            at_least("unit_price_cny", 0.01, "unit prices are above zero"),
+            optional=True,
+        ),
+        suite(
+            tables.CLEANED_ORDER_REVERSALS, days, ("reversal_id", "ds"),
+            at_least("amount_cny", 0, "reversed amounts are not negative"),
+            one_of("reversal_kind", ("cancelled", "returned")),
+            optional=True,
+        ),
+        suite(
+            tables.CLEANED_CHANNEL_SPEND, days, ("channel", "ds"),
+            volume(1, None, "the rebuilt days have spend"),
+            newest("ds", scope.ds),
+            at_least("spend_cny", 0, "spend is not negative"),
+            one_of("channel", CHANNELS),
+        ),
+        suite(
+            tables.CLEANED_CUSTOMERS, snapshot, ("customer_id",),
+            volume(1, None, "there are customers"),
+            share("future_customer", "registered_date", f"registered_date > '{scope.ds}'", 0.0,
+                  "nobody registers in the future"),
+            one_of("membership_plan", PLANS),
+            filled("has_marketing_consent", 0.0, "the consent to marketing is known"),
+            share("clear_phone", "phone_mask", "phone_mask not like '%****%'", 0.0, "phones are masked"),
+        ),
+        suite(
+            tables.CLEANED_PRODUCTS, snapshot, ("product_id",),
+            volume(1, None, "there are products"),
+            at_least("price_cny", 0.01, "prices are above zero"),
+        ),
+        suite(
+            tables.CLEANED_CAMPAIGNS, snapshot, ("campaign_id",),
+            volume(1, None, "there are campaigns"),
+            one_of("channel", CHANNELS),
+        ),
+        suite(
+            tables.CLEANED_DROPPED_ROWS, days, ("table_name", "reason", "ds"),
+            total("dropped", "n_rows", max(0.05 * scope.arrived(), 20), "cleaning drops few of the rows that arrived"),
+            optional=True,
+        ),
+    ]  # fmt: skip

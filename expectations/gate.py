@@ -1,0 +1,110 @@
+"""A gate: checks what a run wrote at one hand-over point, records the verdicts, and stops the run if a rule is broken.
+
+Nothing downstream starts before "gate_<name>" is published for its day, and only a gate that passed publishes it.
+"""
+
+import importlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from expectations import report, validate
+from expectations.scope import make_scope
+from expectations.validate import Verdict
+from warehouse import ops, state, tables
+from warehouse.dates import days, parse_ds
+from warehouse.errors import PlatformError, unknown
+
+# Gate → what to do when it stops the run; the gate itself is run again afterwards.
+REMEDIES = {
+    "raw": "Have the source mended and take its data again (log files: `mdp ingest --ds {ds} --reload`)",
+    "cleaned": "Mend the model in dbt_project/models/cleaned and run `mdp build cleaned {range}`",
+    "features": "Mend the model in dbt_project/models/features and run `mdp build features {range}`",
+    "predictions": "Look at the model (`mdp model show <model>`), go back with `mdp model rollback <model>` if a new "
+    "version did this, and run `mdp score <model> --ds {ds}`",
+}
+GATES = tuple(REMEDIES)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """What a gate found; `str()` is the line for the console."""
+
+    gate: str
+    ds: str
+    verdicts: tuple[Verdict, ...]
+    seconds: float
+    report: Path
+
+    @property
+    def failed(self) -> tuple[Verdict, ...]:
+        return tuple(v for v in self.verdicts if not v.success)
+
+    def __str__(self) -> str:
+        n_tables = len({v.table for v in self.verdicts})
+        return (
+            f"gate {self.gate} {self.ds}: {len(self.verdicts)} rules on {n_tables} tables passed in "
+            f"{self.seconds:.1f} s → {self.report}"
+        )
+
+
+class GateFailed(PlatformError):
+    """At least one rule is broken; `result` holds all verdicts, the message those that failed."""
+
+    def __init__(self, result: GateResult, remedy: str):
+        self.result = result
+        super().__init__(_block(result, remedy))
+
+
+def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
+    """Check `gate` for `ds` (or the range from_ds … ds) and publish it; raises GateFailed if a rule is broken.
+
+    Verdicts are recorded and the report is written in both cases; the line for the console is printed when it passes.
+    """
+    started = time.monotonic()
+    if gate not in GATES:
+        raise unknown("gate", gate, GATES)
+    parse_ds(ds)
+    range_ = f"--ds {ds}" + (f" --from {from_ds}" if from_ds else "")
+    inputs = _require_inputs(gate, ds, range_)
+    scope = make_scope(gate, ds, from_ds)
+    written = state.published_days(inputs[0])
+    checked = [day for day in days(scope.first_ds, scope.ds) if day in written]
+    state.unpublish(f"gate_{gate}", checked)
+    verdicts = tuple(validate.judge(importlib.import_module(f"expectations.{gate}").suites(scope)))
+    state.record_verdicts(ds, gate, [v.row() for v in verdicts])
+    ops.refresh(["gate_verdicts"], ds)
+    remedy = f"{REMEDIES[gate].format(ds=ds, range=range_)}, then `mdp gate {gate} {range_}`."
+    path = report.write(gate, ds, verdicts, remedy)
+    result = GateResult(gate, ds, verdicts, time.monotonic() - started, path)
+    if result.failed:
+        raise GateFailed(result, remedy)
+    state.publish(f"gate_{gate}", checked)
+    print(result)
+    return result
+
+
+def _require_inputs(gate: str, ds: str, range_: str) -> list[str]:
+    """The stages that the gate checks, each of which must be whole for `ds`."""
+    if gate == "predictions":
+        models = [table.split(".")[1] for table in tables.in_layer(tables.PREDICTIONS)]
+        commands = {f"predictions.{model}": f"mdp score {model} --ds {ds}" for model in models}
+    else:
+        commands = {gate: f"mdp ingest {range_}" if gate == "raw" else f"mdp build {gate} {range_}"}
+    for stage, command in commands.items():
+        state.require(stage, ds, command)
+    return list(commands)
+
+
+def _block(result: GateResult, remedy: str) -> str:
+    """The failure as a block of text that can be understood without opening anything."""
+    broken, n = result.failed, len(result.verdicts)
+    lines = [f"gate {result.gate} {result.ds} stopped the run: {len(broken)} of {n} rules are broken", ""]
+    for v in broken:
+        lines.append(f"  {v.table}" + (f", column {v.column}" if v.column else "") + f": rule {v.rule}")
+        lines.append(f"    expected  {v.words}: {v.expected}")
+        lines.append(f"    observed  {v.observed}")
+        lines.extend(f"    {'sample' if i == 0 else '      '}    {row}" for i, row in enumerate(v.sample))
+        lines.append("")
+    lines += [f"  report  {result.report}", f"  next    {remedy} Nothing downstream has run on this data."]
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""The predictions gate: is what marketing will act on complete, possible and not degenerate?
+
+It looks at the scored day alone; predictions are never restated.
+"""
+
+from expectations.rules import (
+    Rule,
+    Suite,
+    at_least,
+    at_most,
+    filled,
+    mean,
+    one_of,
+    share,
+    total,
+    volume,
+)  # fmt: skip
+from expectations.scope import CHANNELS, Scope
+from warehouse import tables
+
+SEGMENTS = ("champions", "loyal", "promising", "at_risk", "dormant")
+CENT = 0.01  # money is rounded to cents row by row: bounds on sums leave that much per row
+
+
+def suites(scope: Scope) -> list[Suite]:
+    """One suite per model."""
+    return [_segmentation(scope), _ctr(scope), _churn(scope), _budget(scope)]
+
+
+def _scored(features: str, predictions: str, key: str, columns: str, ds: str, where: str = "true") -> str:
+    """The rows that should be scored, each with its prediction, or nulls where it is missing."""
+    picked = ", ".join(f"p.{name.strip()}" for name in columns.split(","))
+    return (
+        f"select f.{key}, {picked} from (select {key} from {features} where ds = '{ds}' and {where}) f "
+        f"left join (select * from {predictions} where ds = '{ds}') p on f.{key} = p.{key}"
+    )
+
+
+def _complete(column: str, what: str) -> tuple[Rule, Rule]:
+    return (
+        filled(column, 0.0, f"every {what} has a prediction"),
+        filled("model_version", 0.0, "each prediction names the version of its model"),
+    )
+
+
+def _probability(column: str) -> tuple[Rule, Rule]:
+    return (
+        at_least(column, 0, f"{column} is a probability"),
+        at_most(column, 1, f"{column} is a probability"),
+    )
+
+
+def _segmentation(scope: Scope) -> Suite:
+    frame = _scored(
+        tables.FEATURES_CUSTOMER_DAY, tables.PREDICTIONS_SEGMENTATION, "customer_id",
+        "segment, strategy, distance, model_version", scope.ds,
+    )  # fmt: skip
+    rules = (
+        volume(1, None, "customers have segments"),
+        *_complete("segment", "customer"),
+        one_of("segment", SEGMENTS),
+        filled("strategy", 0.0, "each segment comes with a strategy"),
+        at_least("distance", 0, "distances are not negative"),
+        Rule("largest_segment", "segment", "no segment swallows all the others", "ExpectColumnMaxToBeBetween",
+             {"column": "segment_share", "max_value": 0.95},
+             derived="count(1) over (partition by segment) / count(1) over ()"),
+    )  # fmt: skip
+    return Suite(tables.PREDICTIONS_SEGMENTATION, frame, ("customer_id",), rules)
+
+
+def _ctr(scope: Scope) -> Suite:
+    frame = _scored(
+        tables.FEATURES_IMPRESSION, tables.PREDICTIONS_CTR, "impression_id", "click_probability, model_version",
+        scope.ds,
+    )  # fmt: skip
+    rules = (
+        volume(1, None, "impressions have a click probability"),
+        *_complete("click_probability", "impression"),
+        *_probability("click_probability"),
+        mean("click_probability", 0.001, 0.5, "the mean click probability is that of advertising"),
+    )
+    return Suite(tables.PREDICTIONS_CTR, frame, ("impression_id",), rules)
+
+
+def _churn(scope: Scope) -> Suite:
+    columns = "survival_30d, survival_60d, survival_90d, churn_risk_30d, drivers, best_contact_date, model_version"
+    frame = _scored(
+        tables.FEATURES_CUSTOMER_DAY, tables.PREDICTIONS_CHURN, "customer_id", columns, scope.ds, where="is_member"
+    )
+    rules = (
+        volume(1, None, "members have a churn risk"),
+        *_complete("churn_risk_30d", "member"),
+        *_probability("survival_30d"),
+        *_probability("survival_90d"),
+        *_probability("churn_risk_30d"),
+        share("rising_survival", "survival_90d", "survival_30d < survival_60d or survival_60d < survival_90d", 0.0,
+              "survival falls from 30 to 60 to 90 days"),
+        share("contact_in_past", "best_contact_date", f"best_contact_date < '{scope.ds}'", 0.0,
+              "the best day to make contact is still to come"),
+        mean("churn_risk_30d", 0.0001, 0.9, "the mean risk is neither nothing nor everything"),
+    )  # fmt: skip
+    return Suite(tables.PREDICTIONS_CHURN, frame, ("customer_id",), rules)
+
+
+def _budget(scope: Scope) -> Suite:
+    frame = f"select * from {tables.PREDICTIONS_BUDGET} where ds = '{scope.ds}'"
+    rules = (
+        volume(1, len(CHANNELS), "the plan has the channels"),
+        one_of("channel", CHANNELS),
+        filled("model_version", 0.0, "each prediction names the version of its model"),
+        at_least("spend_cny", 0, "planned spend is not negative"),
+        at_least("expected_return_cny", 0, "expected returns are not negative"),
+        share("below_floor", "spend_cny", f"spend_cny < floor_cny - {CENT}", 0.0,
+              "each channel gets at least its floor"),
+        share("above_cap", "spend_cny", f"spend_cny > cap_cny + {CENT}", 0.0, "no channel gets more than its cap"),
+        total("overspent", "spend_cny", len(CHANNELS) * CENT, "the plan stays within the budget",
+              of="cast(spend_cny as double) - cast(budget_cny as double) / count(1) over ()"),
+        at_least("shadow_price_cny", 0, "one more yuan of budget never costs return"),
+    )  # fmt: skip
+    return Suite(tables.PREDICTIONS_BUDGET, frame, ("channel",), rules)

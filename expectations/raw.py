@@ -1,0 +1,201 @@
+"""The raw gate: has each source sent about what it should, fresh, and not more nonsense than usual?
+
+It looks at the load's own partition. Single bad rows have been quarantined at the door already (feeds.yml); here their
+share is judged, so log tables are seen together with their quarantine. Limits are several times a normal day's.
+"""
+
+import math
+
+from expectations.rules import (
+    SIGMAS,
+    Rule,
+    Suite,
+    at_least,
+    filled,
+    newest,
+    one_of,
+    share,
+    total,
+    unique,
+    volume,
+)  # fmt: skip
+from expectations.scope import CHANNELS, Scope, Volume
+from warehouse import tables
+
+LEAST, MOST = 0.4, 2.5  # of the usual volume per day: weekends and campaigns stay inside, an outage does not
+# Quarantine reason (its part before the colon) → largest share of a log feed's rows.
+REASONS = {
+    "future": 0.01, "too_late": 0.02, "malformed_json": 0.02, "missing_field": 0.01, "bad_timestamp": 0.01,
+    "unknown_value": 0.01,
+}  # fmt: skip
+QUARANTINED = 0.05
+LONGEST_MS = 6 * 3_600_000
+
+
+def suites(scope: Scope) -> list[Suite]:
+    """One suite per raw table; log tables first, because they break most often."""
+    return [
+        _web_events(scope), _ad_events(scope), _orders(scope), _order_items(scope), _channel_spend(scope),
+        _customers(scope), _products(scope), _campaigns(scope),
+    ]  # fmt: skip
+
+
+def _volume_of(scope: Scope, table: str) -> Volume:
+    return scope.volumes[table.split(".")[1]]
+
+
+def _usual(seen: Volume) -> Rule:
+    """Rows per day against the average of the loads before; for a first load only that there are any."""
+    if seen.usual_per_day is None:
+        return volume(1, None, "the first load has rows")
+    usual = seen.usual_per_day * seen.n_days
+    chance = SIGMAS * math.sqrt(usual)
+    days = "" if seen.n_days == 1 else f" over {seen.n_days} days"
+    return volume(
+        LEAST * usual - chance, MOST * usual + chance, f"as many rows as usual ({seen.usual_per_day:,.0f} a day{days})"
+    )
+
+
+def _not_shrunk(seen: Volume, what: str) -> Rule:
+    """A table that is read whole does not lose rows from one load to the next, nor double."""
+    if seen.last_rows is None:
+        return volume(1, None, f"the first load has {what}")
+    words = f"about as many {what} as last time ({seen.last_rows:,})"
+    return volume(0.9 * seen.last_rows, 2 * seen.last_rows + 10, words)
+
+
+def _of_load(table: str, scope: Scope) -> str:
+    return f"select * from {table} where ds = '{scope.ds}'"
+
+
+def _with_quarantine(table: str, quarantine: str, columns: str, scope: Scope) -> str:
+    """Accepted rows (reason null) and quarantined ones (all else null) of the load in one frame."""
+    empty = ", ".join(f"null as {name.strip()}" for name in columns.split(","))
+    day = f"where ds = '{scope.ds}'"
+    return (
+        f"select event_id, received_date, {columns}, cast(null as string) as reason from {table} {day} "
+        f"union all select row_key as event_id, received_date, {empty}, reason from {quarantine} {day}"
+    )
+
+
+def _door(seen: Volume) -> list[Rule]:
+    """Shares of the rows that the door turned away, in all and by reason."""
+    n = max(seen.n_arrived, 1)
+    words = "few rows were quarantined at the door"
+    return [share("quarantined", "reason", "reason is not null", QUARANTINED, words, n=n)] + [
+        share(reason, "reason", f"reason like '{reason}%'", most, f"few rows were quarantined as {reason}", n=n)
+        for reason, most in REASONS.items()
+    ]
+
+
+def _web_events(scope: Scope) -> Suite:
+    seen = _volume_of(scope, tables.RAW_WEB_EVENTS)
+    columns = "event_type, user_id, is_logged_in, device_id, session_id, duration_ms"
+    n, accepted = max(seen.n_rows, 1), "reason is null"
+    rules = (
+        _usual(seen),
+        newest("received_date", scope.ds, "a file of the day itself has arrived"),
+        share("missing_user", "user_id", "user_id is null", 0.10, "events after login carry a user id",
+              among=f"is_logged_in and {accepted}", n=n),
+        share("no_subject", "device_id", "user_id is null and device_id is null", 0.02,
+              "events carry a user or at least a device", among=accepted, n=n),
+        share("odd_duration", "duration_ms", f"duration_ms < 0 or duration_ms > {LONGEST_MS}", 0.03,
+              "durations lie between 0 and 6 hours", among=accepted, n=n),
+        share("no_session", "session_id", "session_id is null", 0.02, "events belong to a session",
+              among=accepted, n=n),
+        *_door(seen),
+    )  # fmt: skip
+    frame = _with_quarantine(tables.RAW_WEB_EVENTS, tables.QUARANTINE_WEB_EVENTS, columns, scope)
+    return Suite(tables.RAW_WEB_EVENTS, frame, ("event_id", "received_date"), rules)
+
+
+def _ad_events(scope: Scope) -> Suite:
+    seen = _volume_of(scope, tables.RAW_AD_EVENTS)
+    columns = "event_type, impression_id, campaign_id, channel, position"
+    shown, n = "reason is null and event_type = 'impression'", max(seen.n_rows, 1)
+    rules = (
+        _usual(seen),
+        newest("received_date", scope.ds, "a file of the day itself has arrived"),
+        share("no_campaign", "campaign_id", "campaign_id is null", 0.02, "impressions name their campaign",
+              among=shown, n=n),
+        share("unknown_channel", "channel", f"channel not in ({', '.join(map(repr, CHANNELS))})", 0.01,
+              "impressions come from a known channel", among=shown, n=n),
+        share("odd_position", "position", "position is null or position < 1", 0.02, "positions count from 1",
+              among=shown, n=n),
+        share("clicked", "event_type", "event_type = 'click'", 0.30, "clicks are a small part of the ad events",
+              among="reason is null", n=n),
+        *_door(seen),
+    )  # fmt: skip
+    frame = _with_quarantine(tables.RAW_AD_EVENTS, tables.QUARANTINE_AD_EVENTS, columns, scope)
+    return Suite(tables.RAW_AD_EVENTS, frame, ("event_id", "received_date"), rules)
+
+
+def _orders(scope: Scope) -> Suite:
+    seen = _volume_of(scope, tables.RAW_ORDERS)
+    rules = (
+        _usual(seen),
+        unique("order_id", seen.n_rows, "each order is there once in a load"),
+        at_least("amount_cny", 0.01, "amounts are above zero"),
+        one_of("channel", (*CHANNELS, "organic")),
+        share("cancelled", "cancelled_at", "cancelled_at is not null", 0.30, "most orders are not cancelled",
+              n=max(seen.n_rows, 1)),
+    )  # fmt: skip
+    return Suite(tables.RAW_ORDERS, _of_load(tables.RAW_ORDERS, scope), ("order_id",), rules, optional=True)
+
+
+def _order_items(scope: Scope) -> Suite:
+    seen = _volume_of(scope, tables.RAW_ORDER_ITEMS)
+    rules = (
+        _usual(seen),
+        unique("order_item_id", seen.n_rows, "each order item is there once in a load"),
+        at_least("quantity", 1, "quantities are at least 1"),
+        at_least("unit_price_cny", 0.01, "unit prices are above zero"),
+    )
+    frame = _of_load(tables.RAW_ORDER_ITEMS, scope)
+    return Suite(tables.RAW_ORDER_ITEMS, frame, ("order_item_id",), rules, optional=True)
+
+
+def _channel_spend(scope: Scope) -> Suite:
+    seen = _volume_of(scope, tables.RAW_CHANNEL_SPEND)
+    frame = f"select *, cast(spend_date as string) as spend_day from {tables.RAW_CHANNEL_SPEND} where ds = '{scope.ds}'"
+    rules = (
+        _usual(seen),
+        newest("spend_day", scope.ds, "the day's spend has been booked"),
+        at_least("spend_cny", 0, "spend is not negative"),
+        one_of("channel", CHANNELS),
+    )
+    return Suite(tables.RAW_CHANNEL_SPEND, frame, ("spend_id",), rules)
+
+
+def _customers(scope: Scope) -> Suite:
+    seen = _volume_of(scope, tables.RAW_CUSTOMERS)
+    year = int(scope.ds[:4])
+    rules = (
+        _not_shrunk(seen, "customers"),
+        unique("customer_id", seen.n_rows, "each customer is there once"),
+        filled("phone_hash", 0.5, "most customers have a phone"),
+        filled("consent_marketing", 0.0, "the consent to marketing is known"),
+        share("clear_phone", "phone_mask", "phone_mask not like '%****%'", 0.0, "phones are masked"),
+        share("odd_birth_year", "birth_year", f"birth_year not between {year - 110} and {year - 10}", 0.01,
+              "birth years belong to living people of 10 and older", n=max(seen.n_rows, 1)),
+    )  # fmt: skip
+    return Suite(tables.RAW_CUSTOMERS, _of_load(tables.RAW_CUSTOMERS, scope), ("customer_id",), rules)
+
+
+def _products(scope: Scope) -> Suite:
+    seen = _volume_of(scope, tables.RAW_PRODUCTS)
+    rules = (
+        _not_shrunk(seen, "products"),
+        unique("product_id", seen.n_rows, "each product is there once"),
+        at_least("price_cny", 0.01, "prices are above zero"),
+    )
+    return Suite(tables.RAW_PRODUCTS, _of_load(tables.RAW_PRODUCTS, scope), ("product_id",), rules)
+
+
+def _campaigns(scope: Scope) -> Suite:
+    rules = (
+        _not_shrunk(_volume_of(scope, tables.RAW_CAMPAIGNS), "campaigns"),
+        one_of("channel", CHANNELS),
+        total("n_backwards", "ended_at", 0, "campaigns end after they start", of="cast(ended_at < started_at as int)"),
+    )
+    return Suite(tables.RAW_CAMPAIGNS, _of_load(tables.RAW_CAMPAIGNS, scope), ("campaign_id",), rules)

@@ -1,0 +1,167 @@
+"""What a rule and a suite are, as plain data: Great Expectations is imported only when a gate runs.
+
+Rules are phrased with the aggregate expectations (row count, mean, min, max, sum, share of non-nulls, distinct count):
+Great Expectations puts these of one table into a single Spark query, while each row-wise expectation costs one or two
+queries of its own (seen: 0.3 s each on a busy laptop). A row-wise question becomes the mean of a 0/1 column, so its
+observed value is the share of rows that break it.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+SIGMAS = 4  # how far chance may carry a count past its limit: small companies have small, noisy days
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expectation on one table, with what a reader needs to act on it.
+
+    name: unique within its table, written to ops.gate_verdicts. words: the rule as a sentence. expectation and
+    arguments: the Great Expectations class and its keyword arguments. derived: SQL of the column the expectation reads
+    if it is not a column of the table. offending: SQL condition of the rows to show as a sample; None for rules on the
+    table as a whole. may_see_nothing: passes when there was no row to judge (otherwise that is a failure).
+    """
+
+    name: str
+    column: str | None
+    words: str
+    expectation: str
+    arguments: dict
+    derived: str | None = None
+    offending: str | None = None
+    may_see_nothing: bool = False
+
+    @property
+    def expected(self) -> str:
+        """The accepted range in short."""
+        low, high = self.arguments.get("min_value"), self.arguments.get("max_value")
+        if self.expectation == "ExpectColumnProportionOfNonNullValuesToBeBetween":
+            return f"missing ≤ {show(1 - low, True)}"
+        if low == high:
+            return show(low, self.is_share)
+        if low is None or (self.is_share and low == 0):
+            return f"≤ {show(high, self.is_share)}"
+        return f"≥ {show(low, self.is_share)}" + (f" and ≤ {show(high, self.is_share)}" if high is not None else "")
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the observed value is a share of rows."""
+        return self.derived is not None and self.expectation == "ExpectColumnMeanToBeBetween"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The rules of one table. frame: SQL that selects the rows to check. keys: columns that name a row in a sample."""
+
+    table: str
+    frame: str
+    keys: tuple[str, ...]
+    rules: tuple[Rule, ...]
+    optional: bool = field(default=False)  # whether the table may rightly have no rows
+
+    def query(self) -> str:
+        """The frame with the derived columns of the rules."""
+        derived = "".join(f", {rule.derived} as `{rule.arguments['column']}`" for rule in self.rules if rule.derived)
+        return f"select *{derived} from ({self.frame})"
+
+
+def show(value, is_share: bool = False) -> str:
+    """A number, a share (as per cent) or a day for people."""
+    if value is None:
+        return "nothing"
+    if is_share:
+        return f"{100 * float(value):.3g} %"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def volume(low: float, high: float | None = None, words: str = "rows are there") -> Rule:
+    """The number of rows lies within low … high."""
+    bounds = {"min_value": math.ceil(low), "max_value": None if high is None else math.floor(high)}
+    return Rule("volume", None, words, "ExpectTableRowCountToBeBetween", bounds)
+
+
+def share(
+    name: str, column: str, bad: str, at_most: float, words: str, among: str | None = None, n: int | None = None
+) -> Rule:
+    """Of the rows (`among` a condition), at most a share fulfils `bad`; with their number `n`, chance is allowed."""
+    limit = min(1.0, at_most + (SIGMAS * math.sqrt(at_most / n) if n else 0))
+    flag = f"case when {bad} then 1.0d else 0.0d end"
+    return Rule(
+        name,
+        column,
+        words,
+        "ExpectColumnMeanToBeBetween",
+        {"column": f"is_{name}", "min_value": 0.0, "max_value": limit},
+        derived=f"case when {among} then {flag} end" if among else flag,
+        offending=f"({bad})" + (f" and ({among})" if among else ""),
+        may_see_nothing=among is not None,
+    )
+
+
+def share_between(name: str, column: str, condition: str, low: float, high: float, words: str) -> Rule:
+    """The share of rows that fulfil `condition` lies within low … high: a distribution has not tipped over."""
+    return Rule(
+        name,
+        column,
+        words,
+        "ExpectColumnMeanToBeBetween",
+        {"column": f"is_{name}", "min_value": low, "max_value": high},
+        derived=f"case when {condition} then 1.0d else 0.0d end",
+    )
+
+
+def one_of(column: str, values: tuple[str, ...], words: str | None = None, among: str | None = None) -> Rule:
+    """Every value of `column` (nulls aside) is one of `values`."""
+    listed = ", ".join(f"'{v}'" for v in values)
+    words = words or f"{column} is one of {', '.join(values)}"
+    return share(f"unknown_{column}", column, f"{column} not in ({listed})", 0.0, words, among)
+
+
+def at_least(column: str, low: float, words: str) -> Rule:
+    """No value of `column` lies below `low`."""
+    bounds = {"column": column, "min_value": low}
+    rule = "ExpectColumnMinToBeBetween"
+    return Rule(f"{column}_min", column, words, rule, bounds, offending=f"{column} < {low}")
+
+
+def at_most(column: str, high: float, words: str) -> Rule:
+    """No value of `column` lies above `high`."""
+    bounds = {"column": column, "max_value": high}
+    rule = "ExpectColumnMaxToBeBetween"
+    return Rule(f"{column}_max", column, words, rule, bounds, offending=f"{column} > {high}")
+
+
+def newest(column: str, ds: str, words: str = "the newest rows are of the day itself") -> Rule:
+    """The newest day in `column` (a string) is `ds`: what should have come today did come."""
+    bounds = {"column": column, "min_value": ds, "max_value": ds}
+    return Rule("freshness", column, words, "ExpectColumnMaxToBeBetween", bounds)
+
+
+def mean(column: str, low: float, high: float, words: str) -> Rule:
+    """The mean of `column` lies within low … high."""
+    bounds = {"column": column, "min_value": low, "max_value": high}
+    return Rule(f"{column}_mean", column, words, "ExpectColumnMeanToBeBetween", bounds)
+
+
+def total(name: str, column: str, high: float, words: str, of: str | None = None) -> Rule:
+    """The sum of `column` (or of the SQL expression `of`) is at most `high`."""
+    bounds = {"column": name if of else column, "max_value": high}
+    rule = "ExpectColumnSumToBeBetween"
+    return Rule(name, column, words, rule, bounds, derived=of)
+
+
+def filled(column: str, missing_at_most: float, words: str) -> Rule:
+    """At most a share of the rows has no `column`."""
+    bounds = {"column": column, "min_value": 1.0 - missing_at_most}
+    rule = "ExpectColumnProportionOfNonNullValuesToBeBetween"
+    return Rule(f"{column}_missing", column, words, rule, bounds, offending=f"{column} is null")
+
+
+def unique(column: str, n: int, words: str) -> Rule:
+    """`column` has `n` different values, the number of rows that were loaded: none came twice."""
+    bounds = {"column": column, "min_value": n, "max_value": n}
+    rule = "ExpectColumnUniqueValueCountToBeBetween"
+    twice = f"count(1) over (partition by {column}) > 1"
+    return Rule(f"{column}_unique", column, words, rule, bounds, offending=twice)

@@ -1,0 +1,81 @@
+"""What a gate looks at: the days, and what the state database says was loaded."""
+
+from dataclasses import dataclass
+
+from warehouse import state
+from warehouse.dates import days_between, late_window
+from warehouse.settings import settings
+
+CHANNELS = ("search", "information_feed", "short_video", "social", "display")
+PLANS = ("basic", "silver", "gold")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What a load brought, and what earlier loads of the feed brought per day (None: there is none to compare with)."""
+
+    n_rows: int  # accepted
+    n_arrived: int  # accepted and quarantined
+    n_days: int  # days this load covers
+    usual_per_day: float | None
+    last_rows: int | None  # rows of the load before
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The days a gate checks, first_ds … ds, and what was loaded for ds."""
+
+    first_ds: str
+    ds: str
+    volumes: dict[str, Volume]
+
+    @property
+    def n_days(self) -> int:
+        return days_between(self.first_ds, self.ds) + 1
+
+    def range(self) -> str:
+        """SQL condition of the days."""
+        return f"ds between '{self.first_ds}' and '{self.ds}'"
+
+    def arrived(self) -> int:
+        """Log rows that were loaded for the days (an upper bound: loads may hold older days too)."""
+        loads = [x for feed in ("web__events", "ads__events") for x in state.loads(feed=feed)]
+        return sum(x.n_rows or 0 for x in loads if self.first_ds <= x.ds <= self.ds)
+
+
+def make_scope(gate: str, ds: str, from_ds: str | None) -> Scope:
+    """What `gate` has to look at for `ds` (or from_ds … ds): the days that the step before it has written.
+
+    A load and predictions are of one day (a history load too: its partition is that of its last day). The dbt layers
+    rebuild the late window, and everything up to their newest day when an old day is redone.
+    """
+    if gate == "raw":
+        volumes = {x.feed: _volume(x) for x in state.loads(ds) if x.status == "published"}
+        first = [x.inputs.get("first") or ds for x in state.loads(ds)]
+        return Scope(min([from_ds or ds, *first]), ds, volumes)
+    if gate == "predictions":
+        return Scope(ds, ds, {})
+    first, _ = late_window(ds, settings().late_days, from_ds)
+    return Scope(max(first, state.fact("first_day") or first), max(ds, state.newest(gate) or ds), {})
+
+
+def _volume(load: state.Load) -> Volume:
+    earlier = [x for x in state.loads(feed=load.feed) if x.status == "published" and x.ds < load.ds]
+    covered, rows = 0, 0
+    for past in earlier:
+        span = _days_covered(past)
+        if span:
+            covered, rows = covered + span, rows + past.n_rows + (past.n_quarantined or 0)
+    return Volume(
+        n_rows=load.n_rows,
+        n_arrived=load.n_rows + (load.n_quarantined or 0),
+        n_days=_days_covered(load) or 1,
+        usual_per_day=rows / covered if covered else None,
+        last_rows=earlier[-1].n_rows if earlier else None,
+    )
+
+
+def _days_covered(load: state.Load) -> int | None:
+    """Days that a load brings; None if it began with all there is, so that nobody knows."""
+    first = load.inputs.get("first")
+    return days_between(first, load.ds) + 1 if first else None
