@@ -243,7 +243,7 @@ def sample_create(
     """Build the company's history: a CRM database and log files, from a seed."""
     from sample import company
 
-    print(company.create(days=days, customers=customers, seed=seed, intensity=intensity, progress=print)["message"])
+    print(company.create(days=days, customers=customers, seed=seed, intensity=intensity, progress=print)["text"])
 
 
 @sample_app.command("advance")
@@ -251,7 +251,7 @@ def sample_advance() -> None:
     """Live one more day."""
     from sample import company
 
-    print(company.advance()["message"])
+    print(company.advance()["text"])
 
 
 @sample_app.command("break")
@@ -259,7 +259,7 @@ def sample_break(defect: str) -> None:
     """Make the company's next day a bad one, to see a gate stop it."""
     from sample import company
 
-    print(company.break_(defect)["message"])
+    print(company.break_(defect)["text"])
 
 
 @sample_app.command("mend")
@@ -267,7 +267,7 @@ def sample_mend() -> None:
     """Undo `break`."""
     from sample import company
 
-    print(company.mend()["message"])
+    print(company.mend()["text"])
 
 
 @sample_app.command("truth")

@@ -87,7 +87,7 @@ def _prepare(ds, from_ds, sample_options, timing):
             _engine_ready()
             if not company.exists():
                 created = company.create(**sample_options, progress=console.print)
-                console.print(created["message"])
+                console.print(created["text"])
         _engine_ready()
         target, history = next_day(ds, from_ds)
         airflow.result()
@@ -130,7 +130,7 @@ def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] 
         from sample import company
 
         if company.status()["newest_ds"] < following:
-            console.print(company.advance()["message"])
+            console.print(company.advance()["text"])
     return following, None
 
 

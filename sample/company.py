@@ -40,7 +40,7 @@ def create(
 
     Refuses where a company already lives: its history may have been ingested.
     """
-    if _file().exists():
+    if exists():
         raise PlatformError(
             f"a sample company already lives in {settings().sample_dir}: `mdp sample advance` lives its next day, "
             "`make reset` deletes it"
@@ -62,6 +62,11 @@ def advance(progress: Callable[[str], None] = lambda message: None) -> dict:
     if company["next"]:
         company["defects"][str(day)] = company["next"]
     return _live(company | {"next": None}, day, progress)
+
+
+def exists() -> bool:
+    """Whether a company lives here (one whose creation was cut short does not)."""
+    return _file().exists()
 
 
 def status() -> dict:
