@@ -46,6 +46,12 @@
   {{ return(published) }}
 {%- endmacro %}
 
+{#- First day that was observed at all. -#}
+{% macro first_day() -%}
+  {%- if not execute -%}{{ return('1970-01-01') }}{%- endif -%}
+  {{ return(checked_day(env_var('MDP_FIRST_DAY', '') or var('first_day'))) }}
+{%- endmacro %}
+
 {#- 'YYYY-MM-DD' n days later. -#}
 {% macro shift_ds(ds, n) -%}
   {%- set day = modules.datetime.datetime.strptime(ds, '%Y-%m-%d') + modules.datetime.timedelta(days=n) -%}
@@ -132,12 +138,12 @@
 
 {#- Refuses to build running totals from nothing: true if the day before the range is there, false if none is needed. -#}
 {% macro has_day_before(relation) -%}
-  {%- if not execute or from_ds() <= var('observed_from') -%}{{ return(false) }}{%- endif -%}
+  {%- if not execute or from_ds() <= first_day() -%}{{ return(false) }}{%- endif -%}
   {%- set before = shift_ds(from_ds(), -1) -%}
   {%- if before not in existing_days(relation) -%}
     {%- do exceptions.raise_compiler_error(
       relation ~ ' has no day ' ~ before ~ ', which the running totals of ' ~ from_ds() ~ ' start from: build it first'
-      ~ ' (mdp build features --ds ' ~ before ~ '), or the whole range at once (--from ' ~ var('observed_from') ~ ').') -%}
+      ~ ' (mdp build features --ds ' ~ before ~ '), or the whole range at once (--from ' ~ first_day() ~ ').') -%}
   {%- endif -%}
   {{ return(true) }}
 {%- endmacro %}

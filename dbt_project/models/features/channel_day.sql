@@ -4,7 +4,7 @@
   of the last 28 days (fewer at the beginning of what was observed), 1 where there were none. Without it a good day would
   be credited to the budget that followed it.
 -#}
-{%- set first = [shift_ds(from_ds(), -27), var('observed_from')] | max if from_ds() >= var('observed_from') else from_ds() %}
+{%- set first = [shift_ds(from_ds(), -27), first_day()] | max if from_ds() >= first_day() else from_ds() %}
 with
 
 days as (

@@ -2,7 +2,7 @@
   From when to when each customer was with us, as known on ds: the input of survival models. One row per registered customer.
   A membership ends when it is cancelled, or 15 days after it expired without renewal, whichever comes first. Whoever is
   still there has no churn date (right-censored). entry_date is the day from which a loss would have been noticed: those
-  registered before observed_from are only in the data because they had stayed until then (delayed entry).
+  registered before the first day are only in the data because they had stayed until then (delayed entry).
 -#}
 with
 
@@ -35,7 +35,7 @@ first_ends as (
 select
     customer_id,
     registered_date,
-    case when registered_date < '{{ var("observed_from") }}' then '{{ var("observed_from") }}' else registered_date end
+    case when registered_date < '{{ first_day() }}' then '{{ first_day() }}' else registered_date end
         as entry_date,
     case when end_date <= ds then end_date end as churn_date,
     case when end_date <= ds then end_kind end as churn_kind,
