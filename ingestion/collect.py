@@ -2,7 +2,7 @@
 
 A file is known by the digest of its content, so one sent again under another name changes nothing. The day in its name
 is the day it arrived; events are measured against that day, not against the day of the load, so a history loaded in one
-pass equals one loaded day by day. Lines are read as text and parsed once, by Spark.
+pass equals one loaded day by day.
 """
 
 import hashlib
@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable
 
 from pyarrow import fs
+from pyspark.sql.connect.functions import broadcast
 
 from ingestion.feeds import FilesFeed
 from ingestion.protect import protect, seal_payload
+from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
@@ -74,8 +76,8 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dic
         file = measure(feed, file)
         if taken and taken["digest"] != file["digest"]:
             raise PlatformError(
-                f"{feed.name}: {file['name']} has changed since it was loaded and passed its gate: put the loaded content "
-                "back and send what is new under another name"
+                f"{feed.name}: {file['name']} has changed since it was loaded and passed its gate: put the loaded "
+                "content back and send what is new under another name"
             )
         if file["digest"] in seen:
             resent += [file["name"]] * (not taken)
@@ -93,10 +95,11 @@ def unchanged(feed: FilesFeed, files: list[dict]) -> bool:
 
 
 def read(feed: FilesFeed, inputs: dict):
-    """(good rows, quarantined rows) of a load, parsed in one pass and kept in memory or on disk until released.
+    """(good rows, quarantined rows, the kept frame below both) of a load; the caller releases the kept one.
 
-    Returns the two frames and the cached frame they come from, to be unpersisted. A file that arrived after the load of
-    its own day counts as arrived on the first day of this load, else its events would reach no day that is rebuilt.
+    Lines are parsed and judged once, and kept (in memory, on disk if that is short) while both tables are written. A
+    file that arrived after the load of its own day counts as arrived on the first day of this load, else its events
+    would reach no day that is rebuilt.
     """
     spark = session()
     names = [file["name"] for file in inputs["files"]]
@@ -105,17 +108,33 @@ def read(feed: FilesFeed, inputs: dict):
         lines = lines.selectExpr("value", "_metadata.file_name as source_file")
     else:
         lines = spark.createDataFrame([], "value string, source_file string")
-    day = f"regexp_extract(source_file, r'{feed.file_regex}', 1)"
-    arrived = f"greatest({day}, '{inputs['first']}')" if inputs["first"] else day
-    lines = lines.selectExpr("value", "source_file", f"{arrived} as received_date", f"{_parse(feed)} as row")
-    judged = lines.selectExpr("value", "source_file", "received_date", "row", f"{door(feed)} as reason").persist()
-    columns = [f"row.`{name}` as `{name}`" for name in feed.columns]
-    good = judged.where("reason is null").selectExpr(*columns, "source_file", "received_date")
-    key = f"row.`{feed.key[0]}`"
-    bad = judged.where("reason is not null").selectExpr(
-        "reason", f"{key} as row_key", "source_file", "received_date", "value as payload"
+    arrivals = spark.createDataFrame(
+        _arrivals(inputs), "source_file string, received_date string, low string, high string"
     )
-    return protect(good, feed), seal_payload(bad, feed.quarantine_table), judged
+    bounds = ("source_file", "received_date", "cast(low as timestamp) as low", "cast(high as timestamp) as high")
+    lines = lines.join(broadcast(arrivals.selectExpr(*bounds)), "source_file")
+    parsed = lines.selectExpr("value", "source_file", "received_date", "low", "high", f"{_parse(feed)} as row")
+    timed = parsed.selectExpr("*", f"try_cast(row.`{feed.timestamp_column}` as timestamp) as event_time")
+    judged = timed.selectExpr("*", f"{door(feed)} as reason")
+    columns = [f"row.`{name}` as `{name}`" for name in feed.columns]
+    payload = "if(reason is null, null, value) as payload"
+    kept = judged.selectExpr(*columns, "source_file", "received_date", "reason", payload).persist()
+    good = kept.where("reason is null").drop("reason", "payload")
+    bad = kept.where("reason is not null").selectExpr(
+        "reason", f"`{feed.key[0]}` as row_key", "source_file", "received_date", "payload"
+    )
+    return protect(good, feed), seal_payload(bad, feed.quarantine_table), kept
+
+
+def _arrivals(inputs: dict) -> list[tuple[str, str, str, str]]:
+    """Per file: its name, the day it arrived, and the UTC bounds low <= t < high of the events it may bring."""
+    conf, rows = settings(), []
+    for file in inputs["files"]:
+        day = max(file["day"], inputs["first"] or "")
+        low, _ = day_bounds_utc(shift(day, -conf.late_days), conf.tz)
+        _, high = day_bounds_utc(day, conf.tz)
+        rows.append((file["name"], day, f"{low:%Y-%m-%d %H:%M:%S}", f"{high:%Y-%m-%d %H:%M:%S}"))
+    return rows
 
 
 def _parse(feed: FilesFeed) -> str:
@@ -129,22 +148,21 @@ def _parse(feed: FilesFeed) -> str:
 def door(feed: FilesFeed) -> str:
     """SQL of the first rule that a parsed line breaks, null if it breaks none.
 
-    Spark's parser reads the first object of a line and forgets what follows, so a line must also look like one object.
+    Reads value, row, event_time, low and high. Spark's parser takes the first object of a line and forgets what
+    follows, so a line must also look like one object; cheap tests come first, a regular expression costs like parsing.
     """
-    at = f"row.`{feed.timestamp_column}`"
-    time = f"try_cast({at} as timestamp)"
-    tz, late = settings().tz, settings().late_days
-    one_object = r"value rlike r'^\s*\{.*\}\s*$' and not value rlike r'\}\s*\{'"
-    rules = [(f"row is null or row._corrupt is not null or not ({one_object})", "malformed_json")]
+    whole = r"(value like '{%}' or value rlike r'^\s*\{.*\}\s*$')"
+    second = r"(contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{')"
+    rules = [(f"row is null or row._corrupt is not null or not {whole} or {second}", "malformed_json")]
     for name, column in feed.columns.items():
         if column.required:
             empty = f" or trim(row.`{name}`) = ''" if column.type == "string" else ""
             rules.append((f"row.`{name}` is null{empty}", f"missing_field:{name}"))
-    rules.append((f"{time} is null or not {at} rlike r'{OFFSET}'", f"bad_timestamp:{feed.timestamp_column}"))
+    at = feed.timestamp_column
+    rules.append((f"event_time is null or not row.`{at}` rlike r'{OFFSET}'", f"bad_timestamp:{at}"))
     for name, column in feed.columns.items():
         if column.allowed:
             values = ", ".join(f"'{value}'" for value in column.allowed)
             rules.append((f"row.`{name}` not in ({values})", f"unknown_value:{name}"))
-    rules.append((f"{time} >= to_utc_timestamp(date_add(cast(received_date as date), 1), '{tz}')", "future"))
-    rules.append((f"{time} < to_utc_timestamp(date_sub(cast(received_date as date), {late}), '{tz}')", "too_late"))
+    rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
     return "case " + " ".join(f"when {broken} then '{reason}'" for broken, reason in rules) + " end"

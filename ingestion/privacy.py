@@ -1,9 +1,9 @@
 """Privacy at the door: keyed hashes that still join, masks that still show, encryption that still compares.
 
 A person's phone and e-mail never reach a table in clear. The hash is HMAC-SHA256 under a key derived by purpose, so
-that equal values join across feeds and nobody without the key can try all phone numbers. Secrets are AES-SIV (RFC 5297):
-deterministic, hence a rerun writes the same bytes, and bound to table, column and row as associated data, hence a
-ciphertext moved elsewhere is refused.
+that equal values join across feeds and nobody without the key can try all phone numbers. Secrets are AES-SIV (RFC
+5297): deterministic, hence a rerun writes the same bytes, and bound to table, column and row as associated data, hence
+a ciphertext moved elsewhere is refused.
 
 These functions travel to Spark's Python workers by value (`protect.py`); they import nothing of ours.
 """
@@ -16,9 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESSIV
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 COUNTRY_CODE = "86"  # of a number written without one
 NATIONAL_DIGITS = 11
@@ -31,11 +28,16 @@ class Keys:
 
     phone: bytes
     email: bytes
-    cipher: AESSIV
+    cipher: object  # an AESSIV
 
 
 def read_keys(path: str) -> Keys:
     """Derive the subkeys from the key file (HKDF-SHA256, RFC 5869)."""
+    # Imported here: these classes are of compiled code, and a function that holds one does not travel by value.
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
     master = Path(path).read_bytes()
 
     def derive(purpose: str, length: int) -> bytes:

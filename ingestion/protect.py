@@ -1,7 +1,8 @@
 """Privacy applied to Spark frames: one Arrow function per feed, run by Spark's Python workers.
 
-The key must never stand in SQL or a query plan, because plans are logged; so a worker reads the key file itself, and only
-its path travels. The worker needs pyarrow and cryptography but none of our packages: our functions go along by value.
+The key must never stand in SQL or a query plan, because plans are logged; so a worker reads the key file itself, and
+only its path travels. The worker needs pyarrow and cryptography but none of our packages: our functions go along by
+value.
 """
 
 import sys
@@ -38,7 +39,7 @@ def protect(frame, feed: Feed):
 
 
 def seal_payload(frame, table: str):
-    """The frame with its `payload` encrypted for `table` and `key_id` added; rows are bound by row_key or source_file."""
+    """The frame with its `payload` encrypted for `table` (bound to row_key, or source_file) and `key_id` added."""
     path, used_key = str(key_path()), key_id()
 
     def seal(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -208,11 +208,11 @@ def _load_table(feed: Feed, load: Load) -> int:
 
 
 def _load_files(feed: Feed, load: Load) -> tuple[int, int]:
-    good, bad, cached = collect.read(feed, load.inputs)
+    good, bad, kept = collect.read(feed, load.inputs)
     try:
         written = _write(good, feed.raw_table, load), _write(bad, feed.quarantine_table, load)
     finally:
-        cached.unpersist()
+        kept.unpersist()
     expected = sum(file["n_lines"] for file in load.inputs["files"])
     if sum(written) != expected:
         raise PlatformError(
