@@ -24,6 +24,7 @@ PLATFORMS = ("ios", "android", "web")
 def suites(scope: Scope) -> list[Suite]:
     """One suite per cleaned table."""
     days, snapshot = scope.range(), f"ds = '{scope.ds}'"
+    may_drop = max(0.05 * scope.n_loaded("web__events", "ads__events"), 20)
 
     def suite(table: str, where: str, keys: tuple[str, ...], *rules: Rule, optional: bool = False) -> Suite:
         return Suite(table, f"select * from {table} where {where}", keys, rules, optional)
@@ -100,7 +101,7 @@ def suites(scope: Scope) -> list[Suite]:
         ),
         suite(
             tables.CLEANED_DROPPED_ROWS, days, ("table_name", "reason", "ds"),
-            total("dropped", "n_rows", max(0.05 * scope.arrived(), 20), "cleaning drops few of the rows that arrived"),
+            total("dropped", "n_rows", may_drop, "cleaning drops few of the rows that arrived"),
             optional=True,
         ),
     ]  # fmt: skip

@@ -1,9 +1,9 @@
 """What a rule and a suite are, as plain data: Great Expectations is imported only when a gate runs.
 
-Rules are phrased with the aggregate expectations (row count, mean, min, max, sum, share of non-nulls, distinct count):
-Great Expectations puts these of one table into a single Spark query, while each row-wise expectation costs one or two
-queries of its own (seen: 0.3 s each on a busy laptop). A row-wise question becomes the mean of a 0/1 column, so its
-observed value is the share of rows that break it.
+Rules are phrased with the aggregate expectations on columns (mean, min, max, sum, distinct count): Great Expectations
+puts these of one table into a single Spark query, while the row count and each row-wise expectation cost a query or two
+of their own (seen: 0.3 s each on a busy laptop). So a row-wise question is the mean of a 0/1 column, whose observed
+value is the share of rows that break the rule, and the volume is the sum of a column of ones.
 """
 
 import math
@@ -35,8 +35,6 @@ class Rule:
     def expected(self) -> str:
         """The accepted range in short."""
         low, high = self.arguments.get("min_value"), self.arguments.get("max_value")
-        if self.expectation == "ExpectColumnProportionOfNonNullValuesToBeBetween":
-            return f"missing ≤ {show(1 - low, True)}"
         if low == high:
             return show(low, self.is_share)
         if low is None or (self.is_share and low == 0):
@@ -78,8 +76,9 @@ def show(value, is_share: bool = False) -> str:
 
 def volume(low: float, high: float | None = None, words: str = "rows are there") -> Rule:
     """The number of rows lies within low … high."""
-    bounds = {"min_value": math.ceil(low), "max_value": None if high is None else math.floor(high)}
-    return Rule("volume", None, words, "ExpectTableRowCountToBeBetween", bounds)
+    bounds = {"column": "n_rows", "min_value": math.ceil(low), "max_value": None if high is None else math.floor(high)}
+    rule = "ExpectColumnSumToBeBetween"
+    return Rule("volume", None, words, rule, bounds, derived="1L", may_see_nothing=low <= 0)
 
 
 def share(
@@ -154,9 +153,7 @@ def total(name: str, column: str, high: float, words: str, of: str | None = None
 
 def filled(column: str, missing_at_most: float, words: str) -> Rule:
     """At most a share of the rows has no `column`."""
-    bounds = {"column": column, "min_value": 1.0 - missing_at_most}
-    rule = "ExpectColumnProportionOfNonNullValuesToBeBetween"
-    return Rule(f"{column}_missing", column, words, rule, bounds, offending=f"{column} is null")
+    return share(f"{column}_missing", column, f"{column} is null", missing_at_most, words)
 
 
 def unique(column: str, n: int, words: str) -> Rule:

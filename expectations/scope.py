@@ -37,9 +37,9 @@ class Scope:
         """SQL condition of the days."""
         return f"ds between '{self.first_ds}' and '{self.ds}'"
 
-    def arrived(self) -> int:
-        """Log rows that were loaded for the days (an upper bound: loads may hold older days too)."""
-        loads = [x for feed in ("web__events", "ads__events") for x in state.loads(feed=feed)]
+    def n_loaded(self, *feeds: str) -> int:
+        """Rows that `feeds` (all, if none is named) loaded for the days; a load may hold older days, too."""
+        loads = [x for x in state.loads() if not feeds or x.feed in feeds]
         return sum(x.n_rows or 0 for x in loads if self.first_ds <= x.ds <= self.ds)
 
 

@@ -59,7 +59,9 @@ GOOD = {
     tables.CLEANED_EVENTS: _daily(
         f"concat('e', id) as event_id, {_EVENT} customer_id, {_DEVICE}, false as is_duration_outlier"
     ),
-    tables.CLEANED_IMPRESSIONS: _daily(f"concat('m', id) as impression_id, 'p1' as campaign_id, {_CHANNEL}, 2 as position"),
+    tables.CLEANED_IMPRESSIONS: _daily(
+        f"concat('m', id) as impression_id, 'p1' as campaign_id, {_CHANNEL}, 2 as position"
+    ),
     tables.CLEANED_CLICKS: _daily("concat('m', id) as impression_id, cast(day as timestamp) as clicked_at", 3),
     tables.CLEANED_ORDERS: _daily(
         f"concat('o', id) as order_id, 'organic' as channel, {_AMOUNT} as amount_cny, false as is_amount_outlier"
@@ -100,7 +102,8 @@ GOOD = {
     ),
     tables.PREDICTIONS_CHURN: _of_day(
         "concat('c', 2 * id) as customer_id, 0.9d as survival_30d, 0.8d as survival_60d, 0.7d as survival_90d, "
-        f"0.1d as churn_risk_30d, 'plan' as drivers, '{shift(DS, 10)}' as best_contact_date, '3' as model_version", N // 2,
+        f"0.1d as churn_risk_30d, 'plan' as drivers, '{shift(DS, 10)}' as best_contact_date, '3' as model_version",
+        N // 2,
     ),
     tables.PREDICTIONS_BUDGET: _of_day(
         f"{_CHANNEL}, cast(100 as decimal(18,2)) as spend_cny, cast(50 as decimal(18,2)) as floor_cny, "
