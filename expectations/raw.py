@@ -44,16 +44,17 @@ def _volume_of(scope: Scope, table: str) -> Volume:
     return scope.volumes[table.split(".")[1]]
 
 
-def _usual(seen: Volume) -> Rule:
-    """Rows per day against the average of the loads before; for a first load only that there are any."""
+def _usual(seen: Volume, sigmas: float = SIGMAS) -> Rule:
+    """Rows per day against the average of the loads before; for a first load only that there are any.
+
+    `sigmas` is how many standard deviations of a Poisson count chance may add: few rows say little.
+    """
     if seen.usual_per_day is None:
         return volume(1, None, "the first load has rows")
-    usual = seen.usual_per_day * seen.n_days
-    chance = SIGMAS * math.sqrt(usual)
+    low, high = (share * seen.usual_per_day * seen.n_days for share in (LEAST, MOST))
     days = "" if seen.n_days == 1 else f" over {seen.n_days} days"
-    return volume(
-        LEAST * usual - chance, MOST * usual + chance, f"as many rows as usual ({seen.usual_per_day:,.0f} a day{days})"
-    )
+    words = f"as many rows as usual ({seen.usual_per_day:,.0f} a day{days})"
+    return volume(low - sigmas * math.sqrt(low), high + sigmas * math.sqrt(high), words)
 
 
 def _not_shrunk(seen: Volume, what: str) -> Rule:
@@ -159,7 +160,7 @@ def _channel_spend(scope: Scope) -> Suite:
     seen = _volume_of(scope, tables.RAW_CHANNEL_SPEND)
     frame = f"select *, cast(spend_date as string) as spend_day from {tables.RAW_CHANNEL_SPEND} where ds = '{scope.ds}'"
     rules = (
-        _usual(seen),
+        _usual(seen, sigmas=0),  # one row per channel and day: no chance in it
         newest("spend_day", scope.ds, "the day's spend has been booked"),
         at_least("spend_cny", 0, "spend is not negative"),
         one_of("channel", CHANNELS),
