@@ -30,13 +30,13 @@ organic_orders as (
 demand as (
 
     select
-        span.ds,
+        days.ds,
         coalesce(organic_orders.n_orders, 0) as n_orders,
-        sum(coalesce(organic_orders.n_orders, 0)) over (order by span.ds rows between 27 preceding and current row)
+        sum(coalesce(organic_orders.n_orders, 0)) over (order by days.ds rows between 27 preceding and current row)
             as n_orders_28d,
-        count(*) over (order by span.ds rows between 27 preceding and current row) as n_days
-    from span
-    left join organic_orders on organic_orders.ds = span.ds
+        count(*) over (order by days.ds rows between 27 preceding and current row) as n_days
+    from days
+    left join organic_orders on organic_orders.ds = days.ds
 
 ),
 

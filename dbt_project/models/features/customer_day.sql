@@ -1,16 +1,16 @@
 {#-
   Each customer on each day: who they are, what they did in the last 7, 30 and 90 days, and in total. One row per customer
   registered by then and day (dense: also the silent ones).
+
+  A rolling window over a dense calendar would need 90 days before the range for every customer and re-add each window for
+  each row. Instead a day's activity enters each window on its own day and leaves it 7, 30 or 90 days later; the running
+  sum of these changes over the days of the range is the window. What happened before the range is put on its first day.
+  So the work grows with activity + days built, the same statement serves four days and a whole history, and all sums are
+  of integers and decimals, hence exact. A window of 30 days on ds covers ds - 29 .. ds.
+
+  Totals go on from the partition of the day before the range (macros/time.sql, has_day_before), so nothing daily reads
+  all of history. Revenue totals are net of reversals, each on its own day; revenue of a window is what was ordered in it.
 -#}
---
--- A rolling window over a dense calendar would need 90 days before the range for every customer and re-add each window for
--- each row. Instead a day's activity enters each window on its own day and leaves it 7, 30 or 90 days later; the running
--- sum of these changes over the days of the range is the window. What happened before the range is put on its first day.
--- So the work grows with activity + days built, the same statement serves four days and a whole history, and all sums are
--- of integers and decimals, hence exact. A window of 30 days on ds covers ds - 29 .. ds.
---
--- Totals go on from the partition of the day before the range (macros/time.sql, has_day_before), so nothing daily reads
--- all of history. Revenue totals are net of reversals, each on its own day; revenue of a window is what was ordered in it.
 {%- set totals = running_totals_of(this) %}
 {%- set continues = has_day_before(totals) %}
 with
