@@ -21,6 +21,7 @@ CHAMPION = "champion"
 ROLLBACK = "rollback"  # how the reason of a rollback begins in the ledger
 ARTIFACT = "model"
 FINGERPRINT = "fingerprint.json"
+EVALUATION = "evaluation.parquet"
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,13 @@ def register(
 
     for package in (ml, warehouse):
         cloudpickle.register_pickle_by_value(package)
+    # whole numbers are declared as doubles: with nulls among them that is how they arrive
+    example = inputs.head(100).astype({c: float for c in inputs.select_dtypes("integer")})
     with mlflow.start_run(experiment_id=experiment_id(model), tags=tags | {"data_hash": data["hash"]}) as run:
         mlflow.log_params(params)
         mlflow.log_metrics(metrics)
         with tempfile.TemporaryDirectory() as folder:
-            rows.to_parquet(Path(folder) / "evaluation.parquet", index=False)
+            rows.to_parquet(Path(folder) / EVALUATION, index=False)
             (Path(folder) / FINGERPRINT).write_text(json.dumps(data, indent=1), encoding="utf-8")
             for name, figure in figures.items():
                 figure.savefig(Path(folder) / f"{name}.png", dpi=90)
@@ -104,7 +107,7 @@ def register(
             name=ARTIFACT,
             serialization_format="cloudpickle",
             pip_requirements=["scikit-learn", "pandas", "scipy", "cloudpickle"],
-            signature=infer_signature(inputs.head(100), estimator.predict(inputs.head(100))),
+            signature=infer_signature(example, estimator.predict(example)),
         )
     if not connected.search_registered_models(filter_string=f"name='{model}'"):
         connected.create_registered_model(model)
@@ -176,9 +179,22 @@ def promote(model: str, version: str, reason: str) -> str:
 
 
 def _read_fingerprint(run_id: str) -> dict:
+    return json.loads(_artifact(run_id, FINGERPRINT).read_text(encoding="utf-8"))
+
+
+def _artifact(run_id: str, name: str) -> Path:
+    client()
     from mlflow.artifacts import download_artifacts
 
-    return json.loads(Path(download_artifacts(run_id=run_id, artifact_path=FINGERPRINT)).read_text(encoding="utf-8"))
+    return Path(download_artifacts(run_id=run_id, artifact_path=name))
+
+
+def read_evaluation(model: str):
+    """The rows (pandas) that the champion was judged on when it was trained, or None without a champion."""
+    import pandas as pd
+
+    found = champion(model)
+    return pd.read_parquet(_artifact(found.run_id, EVALUATION)) if found else None
 
 
 def rollback(model: str) -> str:

@@ -37,7 +37,7 @@ def score(model: str, ds: str) -> str:
 
 def predict_frame(spec: ModelSpec, frame, payload: bytes, version: str):
     """A Spark frame of the declared prediction columns and model_version, from a Spark frame of features."""
-    from ml.train import as_doubles
+    from ml.train import as_doubles, collect
 
     rows = frame.where(spec.features.scored_rows) if spec.features.scored_rows else frame
     rows = as_doubles(rows, list(dict.fromkeys([*spec.features.key, "ds", *spec.features.columns])))
@@ -48,7 +48,7 @@ def predict_frame(spec: ModelSpec, frame, payload: bytes, version: str):
     if spec.score.where == "workers":
         scored = rows.mapInPandas(apply, plain)
     else:
-        whole = rows.toPandas()
+        whole = collect(rows)
         if whole.empty:
             raise PlatformError(
                 f"{spec.features.table} has no rows to plan from. Run `mdp build features` for these days."

@@ -57,7 +57,7 @@ def read_parts(spec: ModelSpec, ds: str, last: str) -> tuple[Part, Part]:
         cutoff = shift(last, -spec.split.holdout_days)
         features = _to_pandas(spec, _read(spec.features.table, cutoff, cutoff, columns))
         # Lifetimes are written for the newest day of a run only; a later snapshot tells of earlier days just as well.
-        lifetimes = _read(spec.label.table, last, ds, labels).toPandas()
+        lifetimes = collect(_read(spec.label.table, last, ds, labels))
         return split_followup(spec, features, lifetimes[lifetimes["ds"] == lifetimes["ds"].max()], last)
     first = shift(last, 1 - spec.split.train_days)
     joined = _read(spec.features.table, first, last, columns).join(
@@ -86,7 +86,14 @@ def _to_pandas(spec: ModelSpec, frame) -> pd.DataFrame:
     if n > spec.max_rows:
         share = F.pmod(F.xxhash64(*spec.features.key), F.lit(1_000_000))
         frame = frame.where(share < int(1_000_000 * spec.max_rows / n))
-    return frame.toPandas()
+    return collect(frame)
+
+
+def collect(frame) -> pd.DataFrame:
+    """The rows of a Spark frame in pandas, without the query metrics that Connect attaches: they cannot be written."""
+    rows = frame.toPandas()
+    rows.attrs = {}
+    return rows
 
 
 def fingerprint(ds: str, last: str, fit: Part, judge: Part) -> dict:
@@ -112,9 +119,10 @@ def train_on(spec: ModelSpec, fit: Part, judge: Part, data: dict, dry: bool = Fa
         base = module.evaluate(baseline, judge.features, judge.labels)
         candidate.fit(fit.features, fit.labels)
         result = module.evaluate(candidate, judge.features, judge.labels)
-        reasons = _against(spec, module, result, base, judge, champion)
     except PlatformError as error:  # too little to learn from or to judge on: that is what the baseline is for
         reasons = [str(error).rstrip(".")]
+    else:
+        reasons = _against(spec, module, result, base, judge, champion)
     metrics = _metrics(result, base)
     if dry:
         return _outcome(spec, None, reasons, metrics, result, champion, judge)

@@ -47,10 +47,10 @@ def plant_lifetimes(n: int, seed: int = 2, log_hazard: float = 0.8, shape: float
 def plant_groups(n_each: int = 200, seed: int = 3) -> tuple[pd.DataFrame, np.ndarray]:
     """(customer_day rows, group): five groups apart in recency, frequency and value; the last one never bought."""
     rng = np.random.default_rng(seed)
-    recency, orders, value = [3, 8, 20, 60, 150], [14, 6, 2, 1, 0], [400, 120, 60, 120, 0]
-    group = np.repeat(np.arange(5), n_each)
+    recency, orders, value = [2, 6, 20, 70, 150], [20, 8, 3, 1, 0], [400, 120, 60, 150, 0]
+    group = np.repeat(np.arange(5), np.array([1, 2, 4, 2, 1]) * n_each // 2)
     n = len(group)
-    n_orders = np.maximum(rng.poisson(np.array(orders)[group]), np.array([8, 3, 1, 1, 0])[group])
+    n_orders = np.round(np.array(orders)[group] * np.exp(rng.normal(0, 0.1, n)))
     revenue = n_orders * np.array(value)[group] * np.exp(rng.normal(0, 0.1, n))
     frame = pd.DataFrame({
         "customer_id": [f"c{k:05d}" for k in range(n)],

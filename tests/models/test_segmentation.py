@@ -14,7 +14,7 @@ def test_planted_groups_are_recovered_and_named():
     frame, group = plant_groups()
     model = build_estimator(get_model("segmentation")).fit(frame)
     table = model.predict(frame)
-    assert adjusted_rand_score(group, table["segment"]) > 0.9
+    assert adjusted_rand_score(group, table["segment"]) > 0.95
     names = [table["segment"][group == g].mode()[0] for g in range(5)]
     assert names == ["champions", "loyal", "promising", "at_risk", "dormant"]
     assert (table["strategy"] == table["segment"].map(segmentation.STRATEGIES)).all()
@@ -38,6 +38,6 @@ def test_who_never_bought_counts_as_away_since_registration():
 
 
 def test_too_few_customers_are_said():
-    frame, _ = plant_groups(n_each=1)
-    with pytest.raises(PlatformError, match="5 different customers are too few"):
+    frame = plant_groups()[0].iloc[::300]
+    with pytest.raises(PlatformError, match="4 different customers are too few for 7 segments"):
         build_estimator(get_model("segmentation")).fit(frame)

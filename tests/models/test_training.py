@@ -32,6 +32,7 @@ def test_the_first_good_model_is_promoted_with_everything_logged(own_home, parts
     assert {spec.metric.name, f"baseline_{spec.metric.name}"} <= set(run.data.metrics)
     names = {f.path for f in registry.client().list_artifacts(found.run_id)}
     assert {"evaluation.parquet", "fingerprint.json", f"{model}.png"} <= names
+    assert len(registry.read_evaluation(model)) == len(parts[model][1].features)
     [entry] = state.promotions(model)
     assert (entry["from_version"], entry["to_version"]) == (None, "1")
     assert entry["metrics"][spec.metric.name] == outcome.metrics[spec.metric.name]
