@@ -92,7 +92,7 @@ def register(
     for package in (ml, warehouse):
         cloudpickle.register_pickle_by_value(package)
     # whole numbers are declared as doubles: with nulls among them that is how they arrive
-    example = inputs.head(100).astype({c: float for c in inputs.select_dtypes("integer")})
+    example = inputs.head(100).astype(dict.fromkeys(inputs.select_dtypes("integer"), float))
     with mlflow.start_run(experiment_id=experiment_id(model), tags=tags | {"data_hash": data["hash"]}) as run:
         mlflow.log_params(params)
         mlflow.log_metrics(metrics)
