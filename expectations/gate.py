@@ -17,7 +17,7 @@ from warehouse.errors import PlatformError, unknown
 
 # Gate → what to do when it stops the run; the gate itself is run again afterwards.
 REMEDIES = {
-    "raw": "Have the source mended and take its data again (log files: `mdp ingest --ds {ds} --reload`)",
+    "raw": "Have the source mended and take its data again with `mdp ingest {range}`",
     "cleaned": "Mend the model in dbt_project/models/cleaned and run `mdp build cleaned {range}`",
     "features": "Mend the model in dbt_project/models/features and run `mdp build features {range}`",
     "predictions": "Look at the model (`mdp model show <model>`), go back with `mdp model rollback <model>` if a new "
@@ -76,7 +76,8 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
     verdicts = tuple(validate.judge(suites, is_small=scope.n_loaded() < SMALL_ROWS))
     state.record_verdicts(ds, gate, [v.row() for v in verdicts])
     ops.refresh(["gate_verdicts"], ds)
-    remedy = f"{REMEDIES[gate].format(ds=ds, range=range_)}, then `mdp gate {gate} {range_}`."
+    again = f"then `mdp gate {gate} {range_}`; or `make run`, which takes the day up."
+    remedy = f"{REMEDIES[gate].format(ds=ds, range=range_)}, {again}"
     path = report.write(gate, ds, verdicts, remedy)
     result = GateResult(gate, ds, verdicts, time.monotonic() - started, path)
     if result.failed:
@@ -108,5 +109,9 @@ def _block(result: GateResult, remedy: str) -> str:
         lines.append(f"    observed  {v.observed}")
         lines.extend(f"    {'sample' if i == 0 else '      '}    {row}" for i, row in enumerate(v.sample))
         lines.append("")
-    lines += [f"  report  {result.report}", f"  next    {remedy} Nothing downstream has run on this data."]
+    lines += [
+        "  Nothing downstream has run on this data.",
+        f"  report  {result.report}",
+        f"  next    {remedy}",
+    ]
     return "\n".join(lines)

@@ -35,10 +35,14 @@ class Rule:
     def expected(self) -> str:
         """The accepted range in short."""
         low, high = self.arguments.get("min_value"), self.arguments.get("max_value")
+        if self.is_share and high == 0:
+            return "no row breaks it"
         if low == high:
-            return show(low, self.is_share)
-        if low is None or (self.is_share and low == 0):
-            return f"≤ {show(high, self.is_share)}"
+            return show(low)
+        if self.is_share and low == 0:
+            return f"at most {show(high, True)} of the rows break it"
+        if low is None:
+            return f"≤ {show(high)}"
         return f"≥ {show(low, self.is_share)}" + (f" and ≤ {show(high, self.is_share)}" if high is not None else "")
 
     @property
