@@ -6,6 +6,8 @@ deadline (MDP_DEADLINE_SECONDS) and only a few quick retries, so a task fails an
 
 import collections
 import functools
+import logging
+import os
 import socket
 from urllib.parse import urlparse
 
@@ -31,6 +33,8 @@ def require_engine() -> None:
 def session():
     """The process's SparkSession on the engine; raises EngineDown if nothing answers."""
     require_engine()
+    os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # pyspark.sql.functions would otherwise look for a JVM of its own
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # prints JVM traces beside every error it raises
     from pyspark.sql.connect.client import DefaultChannelBuilder
     from pyspark.sql.connect.client.retries import DefaultPolicy
     from pyspark.sql.connect.session import SparkSession

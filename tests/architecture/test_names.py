@@ -1,0 +1,72 @@
+"""Names agree: tables in Python, models and sources in dbt, suites of the gates, features and predictions in models.yml."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from warehouse import tables
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """The parsed dbt project; parsing needs no engine."""
+    import json
+
+    target = tmp_path_factory.mktemp("dbt")
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "dbt"), "parse", "--target-path", str(target), "--log-path", str(target)],
+        cwd=PROJECT / "dbt_project", env=os.environ | {"DBT_PROFILES_DIR": str(PROJECT / "dbt_project")},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    return json.loads((target / "manifest.json").read_text())
+
+
+def dbt_tables(manifest) -> dict[str, dict]:
+    """schema.table → node, of models and sources."""
+    models = {f"{n['schema']}.{n['alias']}": n for n in manifest["nodes"].values() if n["resource_type"] == "model"}
+    return models | {f"{s['schema']}.{s['identifier']}": s for s in manifest["sources"].values()}
+
+
+def test_dbt_and_python_know_the_same_tables(manifest):
+    known = dbt_tables(manifest)
+    for layer in (tables.RAW, tables.CLEANED, tables.FEATURES, tables.LABELS, tables.PREDICTIONS, tables.MARTS):
+        in_python, in_dbt = set(tables.in_layer(layer)), {t for t in known if t.startswith(layer + ".")}
+        assert in_python and in_python == in_dbt
+
+
+def test_raw_tables_are_the_feeds():
+    from ingestion.feeds import load_feeds
+
+    feeds = load_feeds()
+    assert {f"raw.{name}" for name in feeds} == set(tables.in_layer(tables.RAW))
+
+
+def test_suites_name_tables_that_exist():
+    from expectations import cleaned, features, predictions, raw
+
+    for module, layer in ((raw, "raw"), (cleaned, "cleaned"), (features, "features"), (predictions, "predictions")):
+        named = set(module.SUITES)
+        assert named
+        assert named <= {t for name in tables.LAYERS for t in tables.in_layer(name)}, f"{layer}: {named}"
+
+
+def test_models_read_features_and_write_predictions_that_exist(manifest):
+    known = dbt_tables(manifest)
+    declared = yaml.safe_load((PROJECT / "ml" / "models.yml").read_text())
+    assert set(declared) == {"segmentation", "ctr", "churn", "budget"}
+    for name, spec in declared.items():
+        for side in ("features", "label"):
+            if side not in spec:
+                continue
+            columns = set(known[spec[side]["table"]]["columns"])
+            wanted = set(spec[side]["columns"]) | set(spec[side].get("key", []))
+            assert wanted <= columns, f"{name}.{side}: {wanted - columns} not in {spec[side]['table']}"
+        written = set(spec["predictions"]["columns"]) | {"model_version", "ds"}
+        assert written == set(known[spec["predictions"]["table"]]["columns"]), name
