@@ -94,16 +94,13 @@
   )
 {%- endmacro %}
 
-{#- The days that a model of this kind writes, as [first, last]. meta.days: 'range' (from_ds .. ds), 'snapshot' (ds alone), or
-    'matured' (labels, known horizon_days later: the range moved back by as much). -#}
-{% macro days_written(node) -%}
-  {%- set kind = node.config.meta.get('days', 'range') -%}
+{#- The days that a run writes into a table, as [first, last], by its meta.days: 'range' (from_ds .. ds), 'snapshot' (ds alone)
+    or 'matured' (labels, known horizon_days later: the range moved back by as much). -#}
+{% macro days_written(meta) -%}
+  {%- set kind = meta.get('days', 'range') -%}
   {%- if kind == 'snapshot' -%}{{ return([to_ds(), to_ds()]) }}{%- endif -%}
-  {%- if kind == 'matured' -%}
-    {%- set horizon = node.config.meta.horizon_days -%}
-    {{ return([shift_ds(from_ds(), -horizon), shift_ds(to_ds(), -horizon)]) }}
-  {%- endif -%}
-  {{ return([from_ds(), to_ds()]) }}
+  {%- set horizon = meta.horizon_days if kind == 'matured' else 0 -%}
+  {{ return([shift_ds(from_ds(), -horizon), shift_ds(to_ds(), -horizon)]) }}
 {%- endmacro %}
 
 {% macro existing_days(relation) -%}
@@ -118,7 +115,7 @@
     empty. (A dynamic `insert overwrite` leaves the partitions standing that its result does not mention: seen.) -#}
 {% macro replace_days() -%}
   {%- if execute -%}
-    {%- set written = days_written(model) -%}
+    {%- set written = days_written(model.config.meta) -%}
     {%- set partitions = [] -%}
     {%- for ds in existing_days(this) if written[0] <= ds <= written[1] -%}
       {%- do partitions.append("partition (ds = '" ~ ds ~ "')") -%}

@@ -2,7 +2,9 @@
   Was the impression clicked within 24 hours? One row per impression, written a day (horizon_days) after it, when the answer
   is known; days again within the late window, for clicks that arrive late.
 -#}
-{%- set days = days_written(model) %}
+{%- set meta = {'days': 'matured', 'horizon_days': 1} %}
+{{- config(meta=meta) }}
+{%- set days = days_written(meta) %}
 with
 
 impressions as (
