@@ -126,7 +126,7 @@ def train(model: str, ds: Ds, dry: Annotated[bool, typer.Option("--dry", help="r
     """Fit a model on matured labels, evaluate it, register it and promote it if it is better."""
     from ml.train import train as train_model
 
-    train_model(model, ds, dry=dry)
+    print(train_model(model, ds, dry=dry))
 
 
 @app.command()
@@ -134,7 +134,7 @@ def score(model: str, ds: Ds) -> None:
     """Score the day with a model's champion."""
     from ml.score import score as score_model
 
-    score_model(model, ds)
+    print(score_model(model, ds))
 
 
 @app.command()
@@ -151,17 +151,17 @@ def export(ds: Ds) -> None:
 @model_app.command("list")
 def model_list() -> None:
     """List the models, their champions and newest versions."""
-    from ml import registry
+    from mdp import show
 
-    registry.list_models()
+    show.models()
 
 
 @model_app.command("show")
 def model_show(model: str) -> None:
     """Show a model's versions, metrics and promotions."""
-    from ml import registry
+    from mdp import show
 
-    registry.show(model)
+    show.model(model)
 
 
 @model_app.command("promote")
@@ -171,7 +171,7 @@ def model_promote(
     """Make a version the champion."""
     from ml import registry
 
-    registry.promote(model, version, reason)
+    print(registry.promote(model, version, reason))
 
 
 @model_app.command("rollback")
@@ -179,7 +179,7 @@ def model_rollback(model: str) -> None:
     """Make the champion before this one champion again."""
     from ml import registry
 
-    registry.rollback(model)
+    print(registry.rollback(model))
 
 
 # -- the warehouse ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the warehouse commands print."""
+"""What the warehouse and model commands print."""
 
 import csv as csv_format
 import sys
@@ -41,3 +41,40 @@ def checksums(ds: str | None, layer: str | None) -> None:
     for row in partitions.checksums(ds, layer):
         print(f"{row['checksum']}  {row['table']}  {row['ds']}  {row['n_rows']} rows")
     print(f"# left out because they name the run, not the data: {', '.join(tables.RUN_COLUMNS)}", file=sys.stderr)
+
+
+def models() -> None:
+    """Print one line per declared model: champion, metric, number of versions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ml import registry
+
+    table = Table("model", "champion", "metric", "value", "versions")
+    for row in registry.list_models():
+        champion = f"version {row['champion']}{' (baseline)' if row['is_baseline'] else ''}" if row["champion"] else "none"
+        value = "" if row["value"] is None else f"{row['value']:.4f}"
+        table.add_row(row["model"], champion, row["metric"], value, str(row["n_versions"]))
+    Console().print(table)
+
+
+def model(name: str) -> None:
+    """Print a model's description, its versions with their metrics, and its promotions."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ml import registry
+
+    found = registry.show(name)
+    console = Console(highlight=False)
+    console.print(f"[bold]{name}[/bold]: {found['description']}\nBaseline: {found['baseline']}")
+    versions = Table("version", "is", "metrics")
+    for v in found["versions"]:
+        what = ", ".join(word for word, yes in (("champion", v.is_champion), ("baseline", v.is_baseline)) if yes)
+        versions.add_row(v.version, what, ", ".join(f"{k} {x:.4g}" for k, x in sorted(v.metrics.items())))
+    console.print(versions)
+    history = Table("when (UTC)", "who", "from", "to", "why")
+    for p in found["promotions"]:
+        when = f"{p['promoted_at']:%Y-%m-%d %H:%M}"
+        history.add_row(when, p["promoted_by"], p["from_version"] or "-", p["to_version"], p["reason"])
+    console.print(history)

@@ -1,0 +1,98 @@
+"""The company's days through the real scheduler, as a user types them: first run, next day, same day again, a bad day."""
+
+import json
+import re
+import sqlite3
+import urllib.request
+
+import pytest
+
+from tests.conftest import mdp
+
+pytestmark = [pytest.mark.engine, pytest.mark.stack]
+
+SIZE = ("--days", "40", "--customers", "300", "--seed", "11", "--intensity", "2")
+FIRST_DAY, SECOND_DAY, BAD_DAY = "2024-04-09", "2024-04-10", "2024-04-11"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A home with the whole stack up; the first run creates the company."""
+    path = tmp_path_factory.mktemp("stack")
+    yield path
+    mdp("down", home=path)
+
+
+@pytest.fixture(scope="module")
+def first_run(home):
+    up = mdp("up", home=home).stdout
+    return up, mdp("run", *SIZE, home=home).stdout
+
+
+def test_up_prints_links_that_answer(first_run):
+    up, _ = first_run
+    links = dict(re.findall(r"^(Airflow|MLflow|dbt docs) +(http\S+)$", up, re.M))
+    assert set(links) == {"Airflow", "MLflow", "dbt docs"}
+    for url in links.values():
+        assert url.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(url, timeout=30) as page:
+            assert page.status == 200
+
+
+def test_the_first_run_ends_with_a_summary(first_run):
+    _, out = first_run
+    for heading in ("Taken in", "Gates", "Segments", "Models", "Budget plan", "What to do", "Time", "Next"):
+        assert heading in out
+    assert f"{FIRST_DAY}: what the day came to" in out
+    assert "the best possible (Bayes) reaches" in out and "an oracle reaches" in out and "the true optimum" in out
+    assert out.count("✓") == 8 + 4 + 14, "history, retrain and daily have 26 tasks"
+
+
+def test_the_next_day_then_the_same_day_again_changes_nothing(first_run, home):
+    out = mdp("run", home=home).stdout
+    assert f"{SECOND_DAY}: what the day came to" in out and "history" not in out.split("Time")[0]
+    before = mdp("warehouse", "checksum", home=home).stdout
+    again = mdp("run", "--ds", SECOND_DAY, home=home).stdout
+    assert f"{SECOND_DAY}: what the day came to" in again
+    after = mdp("warehouse", "checksum", home=home).stdout
+    assert len(before.splitlines()) > 500
+    assert after == before
+
+
+def test_a_bad_day_stops_at_its_gate_and_goes_through_when_mended(first_run, home):
+    mdp("sample", "break", "missing_user_ids", home=home)
+    stopped = mdp("run", home=home, check=False)
+    said = stopped.stdout + stopped.stderr
+    assert stopped.returncode == 1
+    assert f"daily of {BAD_DAY} stopped at gate_raw" in said
+    assert "raw.web__events" in said and "user_id" in said
+    assert states_of_tasks(home, f"daily__{BAD_DAY}") == {"ingest.crm": "success", "ingest.logs": "success", "gate_raw": "failed"}
+    verdicts = mdp("warehouse", "sql", "--csv", home=home, *[
+        f"select table_name, column_name, observed from ops.gate_verdicts where ds = '{BAD_DAY}' and not success"
+    ]).stdout.splitlines()  # fmt: skip
+    assert verdicts[0] == "table_name,column_name,observed" and verdicts[1].startswith("raw.web__events,user_id")
+
+    later = mdp("run", "--ds", "2024-04-12", home=home, check=False)
+    assert later.returncode == 1 and BAD_DAY in later.stderr and "no later day runs past it" in later.stderr
+
+    mdp("sample", "mend", home=home)
+    assert f"{BAD_DAY}: what the day came to" in mdp("run", home=home).stdout
+    assert set(states_of_tasks(home, f"daily__{BAD_DAY}").values()) == {"success"}
+
+
+def states_of_tasks(home, run_id: str) -> dict[str, str]:
+    """task_id → state of the tasks of a run that were started, from Airflow's own database."""
+    with sqlite3.connect(home / "airflow" / "airflow.db") as database:
+        rows = database.execute("select task_id, state from task_instance where run_id = ?", (run_id,)).fetchall()
+    assert rows, f"no run {run_id}"
+    return {task: state for task, state in rows if state not in (None, "upstream_failed")}
+
+
+def test_scoring_needs_no_mlflow_server_and_nothing_personal_leaks(first_run, home):
+    from tests.e2e.privacy import clear_values, find_clear_values
+
+    services = json.loads((home / "run.json").read_text())["services"]
+    assert "mlflow" in services
+    values = clear_values(home)
+    assert len(values) > 300
+    assert find_clear_values(home, values) == []
