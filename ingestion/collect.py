@@ -102,6 +102,8 @@ def read(feed: FilesFeed, inputs: dict):
     would reach no day that is rebuilt.
     """
     spark = session()
+    # What is kept lives for a minute: compressing it costs as much as parsing does.
+    spark.conf.set("spark.sql.inMemoryColumnarStorage.compressed", "false")
     names = [file["name"] for file in inputs["files"]]
     if names:
         lines = spark.read.option("lineSep", "\n").text([spool_path(feed, name) for name in names])
