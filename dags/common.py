@@ -25,7 +25,9 @@ def business_date(dag_run) -> str:
     moment = dag_run.logical_date
     if moment is None:
         raise ValueError('this run has no business date: trigger it with {"ds": "YYYY-MM-DD"} or a logical date')
-    typed = str(dag_run.run_type).endswith("manual") and moment.astimezone(ZoneInfo("UTC")).time().isoformat() == "00:00:00"
+    typed = (
+        str(dag_run.run_type).endswith("manual") and moment.astimezone(ZoneInfo("UTC")).time().isoformat() == "00:00:00"
+    )
     return moment.astimezone(ZoneInfo("UTC" if typed else TZ)).strftime("%Y-%m-%d")
 
 

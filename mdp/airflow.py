@@ -38,7 +38,9 @@ class Airflow:
 
     def start_run(self, dag: str, run_id: str, conf: dict, logical_date: str | None) -> None:
         """Start a run, or clear all tasks of the run that has this id, so that it goes through once more."""
-        if any(r["dag_run_id"] == run_id for r in self._call("GET", f"/api/v2/dags/{dag}/dagRuns?limit=1000")["dag_runs"]):
+        if any(
+            r["dag_run_id"] == run_id for r in self._call("GET", f"/api/v2/dags/{dag}/dagRuns?limit=1000")["dag_runs"]
+        ):
             self._call("POST", f"/api/v2/dags/{dag}/dagRuns/{run_id}/clear", {"dry_run": False, "only_failed": False})
             return
         body = {"dag_run_id": run_id, "logical_date": logical_date, "conf": conf}

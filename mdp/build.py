@@ -84,7 +84,7 @@ def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
 
     The days go in by the environment, not by --vars: changed vars would make dbt parse the whole project each time.
     """
-    days = {"MDP_FROM_DS": from_ds, "MDP_DS": ds}
+    days = {"MDP_FROM_DS": from_ds, "MDP_DS": ds, "MDP_FIRST_DAY": state.fact("first_day") or from_ds}
     print(" ".join([*(f"{k}={v}" for k, v in days.items()), "dbt", *arguments]), flush=True)
     seconds = settings().deadline_seconds
     try:
@@ -95,6 +95,8 @@ def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
             timeout=seconds,
         )
     except subprocess.TimeoutExpired:
-        raise PlatformError(f"dbt did not finish within {seconds} s (MDP_DEADLINE_SECONDS): is the engine alive?") from None
+        raise PlatformError(
+            f"dbt did not finish within {seconds} s (MDP_DEADLINE_SECONDS): is the engine alive?"
+        ) from None
     if done.returncode:
         raise PlatformError(f"dbt failed for {from_ds} … {ds}: its message is above; mend the model, then run again")

@@ -237,9 +237,7 @@ def warehouse_checksum(
 
 
 @sample_app.command("create")
-def sample_create(
-    days: Days = 180, customers: Customers = 5000, seed: Seed = 7, intensity: Intensity = 1.0
-) -> None:
+def sample_create(days: Days = 180, customers: Customers = 5000, seed: Seed = 7, intensity: Intensity = 1.0) -> None:
     """Build the company's history: a CRM database and log files, from a seed."""
     from sample import company
 

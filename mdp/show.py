@@ -16,7 +16,9 @@ def sql(query: str, csv: bool) -> None:
         frame = session().sql(query)
         rows, names = frame.collect(), frame.columns
     except PySparkException as error:
-        raise PlatformError(f"the engine refused the statement: {str(error).split('JVM stacktrace')[0].strip()}") from None
+        raise PlatformError(
+            f"the engine refused the statement: {str(error).split('JVM stacktrace')[0].strip()}"
+        ) from None
     if csv:
         out = csv_format.writer(sys.stdout, lineterminator="\n")
         out.writerow(names)
@@ -52,7 +54,9 @@ def models() -> None:
 
     table = Table("model", "champion", "metric", "value", "versions")
     for row in registry.list_models():
-        champion = f"version {row['champion']}{' (baseline)' if row['is_baseline'] else ''}" if row["champion"] else "none"
+        champion = (
+            f"version {row['champion']}{' (baseline)' if row['is_baseline'] else ''}" if row["champion"] else "none"
+        )
         value = "" if row["value"] is None else f"{row['value']:.4f}"
         table.add_row(row["model"], champion, row["metric"], value, str(row["n_versions"]))
     Console().print(table)

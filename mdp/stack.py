@@ -38,7 +38,9 @@ def start_airflow() -> None:
     port = free_port(whole("MDP_AIRFLOW_PORT", 8080), "MDP_AIRFLOW_PORT")
     env = airflow_environment(conf, port)
     _airflow_once(conf, env)
-    _spawn(conf, "airflow-api", ["airflow", "api-server", "--port", str(port), "--workers", "1"], env, {"airflow": port})
+    _spawn(
+        conf, "airflow-api", ["airflow", "api-server", "--port", str(port), "--workers", "1"], env, {"airflow": port}
+    )
     _spawn(conf, "airflow-scheduler", ["airflow", "scheduler"], env)
     _spawn(conf, "airflow-dags", ["airflow", "dag-processor"], env)
 
@@ -67,7 +69,12 @@ def start_mlflow() -> None:
         return
     port = free_port(whole("MDP_MLFLOW_PORT", 5000), "MDP_MLFLOW_PORT")
     command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", conf.mlflow_uri, "--default-artifact-root", str(conf.home / "mlflow" / "artifacts")]
+    command += [
+        "--backend-store-uri",
+        conf.mlflow_uri,
+        "--default-artifact-root",
+        str(conf.home / "mlflow" / "artifacts"),
+    ]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     _spawn(conf, "mlflow", command, os.environ | quiet, {"mlflow": port})
 

@@ -194,7 +194,11 @@ def _advice(day: Day) -> str:
 def next_steps(links: dict[str, str]) -> str:
     """Links that answer now and the next command."""
     pages = "\n".join(f"           {title}: {url}" for title, url in links.items())
-    look = f"[bold]Look[/bold]\n{pages}" if pages else "[bold]Look[/bold]       make up   (Airflow, MLflow and the dbt docs)"
+    look = (
+        f"[bold]Look[/bold]\n{pages}"
+        if pages
+        else "[bold]Look[/bold]       make up   (Airflow, MLflow and the dbt docs)"
+    )
     following = "lives the next day" if settings().sample else "runs the next day"
     return f"{look}\n[bold]Next[/bold]       make run  ({following})"
 
@@ -211,7 +215,9 @@ def truth() -> str:
             if column not in ("channel", "ds", "model_version"):
                 plan[column] = plan[column].astype(float)
         found = _truth(plan.to_dict("records"))
-        lines += [f"{name}: {found[name]:.4f}" for name in ("auc", "bayes_auc", "cindex", "oracle_cindex") if name in found]
+        lines += [
+            f"{name}: {found[name]:.4f}" for name in ("auc", "bayes_auc", "cindex", "oracle_cindex") if name in found
+        ]
         for name, value in found.get("plan", {}).items():
             lines.append(f"plan {name}: {value}")
     else:

@@ -4,6 +4,7 @@ Keyed hashes join only under one key, so a changed key would split every custome
 records the key's fingerprint in the state database; another fingerprint is refused. The key itself never leaves its file.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -27,9 +28,7 @@ def key_path() -> Path:
                 "joined with what is stored"
             )
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(fd, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
+        _create(path)
     found = _fingerprint(path)
     state.set_fact_once("privacy_key_id", found)
     known = state.fact("privacy_key_id")
@@ -39,6 +38,16 @@ def key_path() -> Path:
             "anew with `make reset`"
         )
     return path
+
+
+def _create(path: Path) -> None:
+    """Write a new key under a name of its own, then link it: of two first users one wins, and nobody reads half a key."""
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(KEY_BYTES))
+    with contextlib.suppress(FileExistsError):
+        os.link(fresh, path)
+    fresh.unlink()
 
 
 def key_id() -> str:

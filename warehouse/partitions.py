@@ -17,12 +17,13 @@ def replace_partition(df, table: str, ds: str) -> None:
     """
     spark = session()
     parse_ds(ds)
-    schema, _ = table.split(".")
-    spark.sql(f"create database if not exists {schema}")
-    if not spark.catalog.tableExists(table):
+    fields = _fields(table)
+    if fields is None:
         columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in df.schema.fields)
+        spark.sql(f"create database if not exists {table.split('.')[0]}")
         spark.sql(f"create table if not exists {table} ({columns}) partitioned by (ds string) stored as parquet")
-    wanted = [(f.name, f.dataType.simpleString()) for f in spark.table(table).schema.fields if f.name != "ds"]
+        fields = _fields(table)
+    wanted = [(f.name, f.dataType.simpleString()) for f in fields if f.name != "ds"]
     given = {f.name: f.dataType.simpleString() for f in df.schema.fields}
     if dict(wanted) != given:
         raise PlatformError(
@@ -31,6 +32,18 @@ def replace_partition(df, table: str, ds: str) -> None:
         )
     ordered = ", ".join(f"`{name}`" for name, _ in wanted)
     spark.sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
+
+
+def _fields(table: str):
+    """The fields of a table, or None if there is no such table: one question to the metastore where three would do."""
+    from pyspark.errors import AnalysisException
+
+    try:
+        return session().table(table).schema.fields
+    except AnalysisException as error:
+        if error.getCondition() != "TABLE_OR_VIEW_NOT_FOUND":
+            raise
+        return None
 
 
 def read_days(table: str, from_ds: str, to_ds: str):

@@ -34,7 +34,9 @@ def session():
     """The process's SparkSession on the engine; raises EngineDown if nothing answers."""
     require_engine()
     os.environ["SPARK_CONNECT_MODE_ENABLED"] = "1"  # pyspark.sql.functions would otherwise look for a JVM of its own
-    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # prints JVM traces beside every error it raises
+    logging.getLogger("SQLQueryContextLogger").setLevel(
+        logging.CRITICAL
+    )  # prints JVM traces beside every error it raises
     from pyspark.sql.connect.client import DefaultChannelBuilder
     from pyspark.sql.connect.client.retries import DefaultPolicy
     from pyspark.sql.connect.session import SparkSession

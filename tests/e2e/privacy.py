@@ -27,7 +27,9 @@ def clear_values(home: Path) -> set[str]:
     import os
 
     env = os.environ | {"MDP_HOME": str(home)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, env=env, capture_output=True, text=True, check=True
+    )
     return set(done.stdout.split())
 
 

@@ -66,10 +66,13 @@ def test_a_bad_day_stops_at_its_gate_and_goes_through_when_mended(first_run, hom
     assert stopped.returncode == 1
     assert f"daily of {BAD_DAY} stopped at gate_raw" in said
     assert "raw.web__events" in said and "user_id" in said
-    assert states_of_tasks(home, f"daily__{BAD_DAY}") == {"ingest.crm": "success", "ingest.logs": "success", "gate_raw": "failed"}
-    verdicts = mdp("warehouse", "sql", "--csv", home=home, *[
-        f"select table_name, column_name, observed from ops.gate_verdicts where ds = '{BAD_DAY}' and not success"
-    ]).stdout.splitlines()  # fmt: skip
+    assert states_of_tasks(home, f"daily__{BAD_DAY}") == {
+        "ingest.crm": "success",
+        "ingest.logs": "success",
+        "gate_raw": "failed",
+    }
+    query = f"select table_name, column_name, observed from ops.gate_verdicts where ds = '{BAD_DAY}' and not success"
+    verdicts = mdp("warehouse", "sql", "--csv", query, home=home).stdout.splitlines()
     assert verdicts[0] == "table_name,column_name,observed" and verdicts[1].startswith("raw.web__events,user_id")
 
     later = mdp("run", "--ds", "2024-04-12", home=home, check=False)

@@ -32,7 +32,12 @@ def mdp_environment(home: Path) -> dict:
 
 def script(home: Path, text: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", text], cwd=PROJECT, env=mdp_environment(home), capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", text],
+        cwd=PROJECT,
+        env=mdp_environment(home),
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -80,7 +85,10 @@ def test_a_day_that_becomes_empty_is_empty(one_pass):
     before = checksums(one_pass)
     assert ("cleaned.events", LAST) in before
     keep = f"received_date < '{LAST}'"
-    script(one_pass, REWRITE.format(table="raw.web__events", ds=LAST, backup=True, select=f"select * from {{df}} where {keep}"))
+    script(
+        one_pass,
+        REWRITE.format(table="raw.web__events", ds=LAST, backup=True, select=f"select * from {{df}} where {keep}"),
+    )
     try:
         script(one_pass, f"from tests.time.live import rebuild\nrebuild(None, '{LAST}')")
         after = checksums(one_pass)
@@ -103,11 +111,17 @@ def test_moving_only_the_future_changes_no_feature(one_pass):
         "raw.crm__orders": ["cancelled_at"],
         "raw.crm__order_items": ["returned_at"],
     }
-    born = {"raw.crm__orders": "ordered_at", "raw.crm__order_items": "ordered_at", "raw.crm__customers": "registered_at"}
+    born = {
+        "raw.crm__orders": "ordered_at",
+        "raw.crm__order_items": "ordered_at",
+        "raw.crm__customers": "registered_at",
+    }
     changed = 0
     for table, columns in undo.items():
         replaced = ", ".join(f"case when {c} < timestamp '{end}' then {c} end as {c}" for c in columns)
-        select = f"select * except ({', '.join(columns)}), {replaced} from {{df}} where {born[table]} < timestamp '{end}'"
+        select = (
+            f"select * except ({', '.join(columns)}), {replaced} from {{df}} where {born[table]} < timestamp '{end}'"
+        )
         changed += int(script(one_pass, REWRITE.format(table=table, ds=LAST, backup=True, select=select)).split()[-1])
     for table in ("raw.web__events", "raw.ads__events"):
         select = f"select * from {{df}} where cast(occurred_at as timestamp) < timestamp '{end}'"
