@@ -1,7 +1,7 @@
 """`make bench`: the first run and the next day of the default company, in a home of its own.
 
 Prints `figure NAME = NUMBER` lines: first_run_seconds, next_day_seconds, peak_memory_gb (proportional set size of all
-our processes, sampled each second), auc_over_bayes, cindex_over_oracle, plan_over_optimum.
+our processes, sampled every three seconds), auc_over_bayes, cindex_over_oracle, plan_over_optimum.
 """
 
 import json

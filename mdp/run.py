@@ -6,6 +6,8 @@ after that each call lives the next day. A day that was stopped is taken up firs
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +21,7 @@ from mdp.airflow import Airflow
 from warehouse import dates, engine, state, supervise
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
-from warehouse.settings import settings
+from warehouse.settings import PROJECT, settings
 
 console = Console(highlight=False)
 POOL_SLOTS = 2  # writers at a time: more only take turns on two cores
@@ -46,7 +48,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
     """Run what is next (or `ds`, if given) and print the summary; raises PlatformError naming gate and rule if it stops."""
     conf = settings()
     engine.check_home(conf.home)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     was_up = bool(stack.links())
     timing = Timing()
     try:
@@ -80,6 +82,7 @@ def _prepare(ds, from_ds, sample_options, timing):
     since = time.monotonic()
     with console.status("starting the warehouse engine and Airflow …"), ThreadPoolExecutor(2) as pool:
         airflow = pool.submit(_start_airflow)
+        store = pool.submit(_create_model_store)
         supervise.start(wait=False)
         if settings().sample:
             from sample import company
@@ -90,7 +93,7 @@ def _prepare(ds, from_ds, sample_options, timing):
                 console.print(created["text"])
         _engine_ready()
         target, history = next_day(ds, from_ds)
-        airflow.result()
+        airflow.result(), store.result()
     timing.step("start the engine, Airflow and the company", since)
     return target, history
 
@@ -105,6 +108,15 @@ def _engine_ready() -> None:
     if settings().embedded:
         supervise.wait_up()
     engine.warm_up()
+
+
+def _create_model_store() -> None:
+    """Ahead, because four first trainings at once would race for the schema; a process of its own, because two threads
+    that import pandas and pyspark at once can meet half-initialised modules."""
+    code = "from ml import registry; registry.create_store()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    if done.returncode:
+        raise PlatformError(f"the MLflow store cannot be created:\n{done.stderr[-1500:]}")
 
 
 def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] | None]:
@@ -198,7 +210,7 @@ def _why(airflow: Airflow, dag: str, run_id: str, day: str, tasks: list[dict]) -
 
 
 class _memory_watch:
-    """Samples the proportional memory of all our processes once a second; the highest sum goes into the timing."""
+    """Samples the proportional memory of all our processes every three seconds; the highest sum goes into the timing."""
 
     def __init__(self, timing: Timing) -> None:
         self.timing, self.over = timing, threading.Event()
@@ -210,7 +222,7 @@ class _memory_watch:
         self.over.set()
 
     def _watch(self) -> None:
-        while not self.over.wait(1.0):
+        while not self.over.wait(3.0):
             used, seen = 0, set()
             roots = [psutil.Process(), *filter(None, (service_process(settings().home, n) for n in _our_services()))]
             for root in roots:

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from mdp.build import dbt_environment
-from warehouse import engine, supervise
+from warehouse import engine, state, supervise
 from warehouse.engine import check_home, free_port
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, record_service, service_process, stop_service
@@ -86,9 +86,11 @@ def start_docs() -> None:
     if service_process(conf.home, "dbt-docs"):
         return
     port = free_port(whole("MDP_DOCS_PORT", 8081), "MDP_DOCS_PORT")
+    day = state.newest("marts") or "1970-01-01"  # the docs show compiled SQL: of the newest day, or before there is one
+    days = {"MDP_DS": day, "MDP_FROM_DS": day, "MDP_FIRST_DAY": state.fact("first_day") or day}
     done = subprocess.run(
         [str(_bin("dbt")), "docs", "generate", "--static", "--quiet"],
-        cwd=PROJECT / "dbt_project", env=os.environ | dbt_environment(), capture_output=True, text=True,
+        cwd=PROJECT / "dbt_project", env=os.environ | dbt_environment() | days, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:
         raise PlatformError(f"dbt docs generate failed:\n{done.stdout[-2000:]}")
