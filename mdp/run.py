@@ -18,6 +18,7 @@ from rich.console import Console
 
 from mdp import stack, summary
 from mdp.airflow import Airflow
+from ml.models import load_models
 from warehouse import dates, engine, state, supervise
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
@@ -49,15 +50,15 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
     conf = settings()
     engine.check_home(conf.home)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    was_up = bool(stack.links())
+    ran_before = stack.running()
     timing = Timing()
     try:
         with _memory_watch(timing), _engine_watch():
             target, history = _prepare(ds, from_ds, sample_options, timing)
             if history:
                 _dag("history", f"history__{history[1]}", {"from": history[0], "to": history[1]}, history[1], timing)
-            if not state.promotions():
-                trained_on = history[1] if history else target
+            if {p["model"] for p in state.promotions()} < set(load_models()):
+                trained_on = state.fact("history_to")
                 _dag("retrain", f"retrain__{trained_on}", {"ds": trained_on}, trained_on, timing)
             _dag("daily", f"daily__{target}", {"ds": target}, target, timing)
             since = time.monotonic()
@@ -67,14 +68,12 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
     except KeyboardInterrupt:
         raise PlatformError("interrupted: the day is taken up again by the next `make run`") from None
     finally:
-        links = stack.links() if was_up else {}
-        if not was_up:
-            with console.status("stopping what was started …"):
-                stack.stop_all()
+        with console.status("stopping what was started …"):
+            stack.stop_all(but=ran_before)
     _write_report(timing, day)
     console.print(summary.render(day))
     console.print(_where_time_went(timing))
-    console.print(summary.next_steps(links))
+    console.print(summary.next_steps(stack.links()))
 
 
 def _prepare(ds, from_ds, sample_options, timing):
@@ -260,7 +259,7 @@ class _engine_watch:
         self.over.set()
 
     def _watch(self) -> None:
-        last = "up"
+        last = None
         while not self.over.wait(0.5):
             now = read_run(settings().home).get("services", {}).get("engine", {}).get("state", "starting")
             if last == "up" and now == "starting" and service_process(settings().home, "supervisor"):

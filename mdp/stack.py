@@ -136,11 +136,16 @@ def shell_exports() -> str:
     return "\n".join(f"export {key}={shlex.quote(value)}" for key, value in sorted(found.items()))
 
 
-def stop_all() -> list[str]:
-    """Stop everything that we started; returns the names of what ran."""
+def running() -> set[str]:
+    """Names of our services that run now."""
+    return {name for name in (*SERVICES, "engine") if service_process(settings().home, name)}
+
+
+def stop_all(but: frozenset[str] | set[str] = frozenset()) -> list[str]:
+    """Stop everything that we started, `but` some; returns the names of what ran."""
     conf = settings()
-    stopped = [name for name in SERVICES if stop_service(conf.home, name)]
-    if conf.embedded and "not running" not in supervise.stop():
+    stopped = [name for name in SERVICES if name not in but and stop_service(conf.home, name)]
+    if conf.embedded and "engine" not in but and "not running" not in supervise.stop():
         stopped.append("engine")
     return stopped
 
@@ -191,13 +196,12 @@ def airflow_environment(conf: Settings, port: int) -> dict[str, str]:
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
         "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
-        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "MDP_HOME": str(conf.home),
     }
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    return env | {k: os.environ.get(k, v) if k.startswith("AIRFLOW__LOGGING") else v for k, v in given.items()}
+    return env | given
 
 
 def _airflow_once(conf: Settings, env: dict[str, str]) -> None:

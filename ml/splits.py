@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ml.models import ModelSpec
-from warehouse.dates import shift
+from warehouse.dates import days_between, shift
 from warehouse.errors import PlatformError
 
 
@@ -64,16 +64,22 @@ def split_snapshot(spec: ModelSpec, frame: pd.DataFrame, last: str) -> tuple[Par
     return part, part
 
 
-def split_followup(spec: ModelSpec, features: pd.DataFrame, lifetimes: pd.DataFrame, last: str) -> tuple[Part, Part]:
-    """(fit, judge) of lifetimes: fitted on what was known `holdout_days` before `last`, judged on who was alive then.
+def followup_cutoff(spec: ModelSpec, first: str, last: str) -> str:
+    """The day C up to which a followup split fits: holdout_days before `last`, or half of a shorter history."""
+    return shift(last, -max(1, min(spec.split.holdout_days, days_between(first, last) // 2)))
 
-    features: one row per customer as of the cutoff C = last - holdout_days. lifetimes: customer_id, registered_date,
+
+def split_followup(
+    spec: ModelSpec, features: pd.DataFrame, lifetimes: pd.DataFrame, cutoff: str, last: str
+) -> tuple[Part, Part]:
+    """(fit, judge) of lifetimes: fitted on what was known at `cutoff`, judged on who was alive then.
+
+    features: one row per customer as of the cutoff C. lifetimes: customer_id, registered_date,
     entry_date, churn_date (null if alive) as of `last` or later: a later churn_date is cut off here, facts carry their
     own day. Label columns, all in days: fit: entry_days (age at which observation began), duration_days (age at churn
     or C), is_churned. judge: entry_days (age at C), duration_days (from C to churn or `last`), is_churned. Customers
     who had left before they were observed are in neither: delayed entry means they could not have been seen.
     """
-    cutoff = shift(last, -spec.split.holdout_days)
     refuse_immature(spec, features["ds"], cutoff)
     rows = features.merge(lifetimes.drop(columns="ds", errors="ignore"), on=spec.features.key, validate="one_to_one")
     rows = rows.sort_values(spec.features.key, ignore_index=True)

@@ -15,7 +15,7 @@ import pandas as pd
 from ml import registry
 from ml.evaluation import Evaluation
 from ml.models import ModelSpec, build_estimator, get_model, import_model
-from ml.splits import Part, last_mature_day, split_days, split_followup, split_snapshot
+from ml.splits import Part, followup_cutoff, last_mature_day, split_days, split_followup, split_snapshot
 from warehouse import state
 from warehouse.dates import shift
 from warehouse.errors import PlatformError
@@ -54,11 +54,11 @@ def read_parts(spec: ModelSpec, ds: str, last: str) -> tuple[Part, Part]:
         return split_snapshot(spec, _to_pandas(spec, _read(spec.features.table, last, last, columns)), last)
     labels = [*spec.features.key, "ds", *spec.label.columns]
     if spec.split.kind == "followup":
-        cutoff = shift(last, -spec.split.holdout_days)
+        cutoff = followup_cutoff(spec, state.fact("first_day") or last, last)
         features = _to_pandas(spec, _read(spec.features.table, cutoff, cutoff, columns))
         # Lifetimes are written for the newest day of a run only; a later snapshot tells of earlier days just as well.
         lifetimes = collect(_read(spec.label.table, last, ds, labels))
-        return split_followup(spec, features, lifetimes[lifetimes["ds"] == lifetimes["ds"].max()], last)
+        return split_followup(spec, features, lifetimes[lifetimes["ds"] == lifetimes["ds"].max()], cutoff, last)
     first = shift(last, 1 - spec.split.train_days)
     joined = _read(spec.features.table, first, last, columns).join(
         _read(spec.label.table, first, last, labels), [*spec.features.key, "ds"]

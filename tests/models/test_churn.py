@@ -9,7 +9,7 @@ from planted import plant_lifetimes
 
 from ml import churn
 from ml.models import build_estimator, get_model
-from ml.splits import split_followup
+from ml.splits import followup_cutoff, split_followup
 from warehouse.dates import shift
 from warehouse.errors import PlatformError
 
@@ -122,7 +122,9 @@ def test_followup_splits_by_what_was_known_at_the_cutoff():
         # alive; left before the cutoff; left while followed; left after the last mature day; left before observation
         "churn_date": [None, "2024-04-11", "2024-05-11", "2024-07-02", "2024-02-01"],
     })  # fmt: skip
-    fit, judge = split_followup(spec, features, lifetimes, last="2024-06-30")
+    fit, judge = split_followup(
+        spec, features, lifetimes, cutoff=followup_cutoff(spec, "2024-01-01", "2024-06-30"), last="2024-06-30"
+    )
     assert fit.features["customer_id"].tolist() == ["a", "b", "c", "d"]
     assert fit.labels.to_numpy().tolist() == [[60, 121, False], [0, 10, True], [0, 51, False], [30, 91, False]]
     assert judge.features["customer_id"].tolist() == ["a", "c", "d"]
