@@ -22,9 +22,10 @@ from ml.models import load_models
 from warehouse import dates, engine, state, supervise
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
+from warehouse.session import close
 from warehouse.settings import PROJECT, settings
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 POOL_SLOTS = 2  # writers at a time: more only take turns on two cores
 
 
@@ -69,6 +70,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
         raise PlatformError("interrupted: the day is taken up again by the next `make run`") from None
     finally:
         with console.status("stopping what was started …"):
+            close()
             stack.stop_all(but=ran_before)
     _write_report(timing, day)
     console.print(summary.render(day))

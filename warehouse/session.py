@@ -49,6 +49,13 @@ def session():
     return spark
 
 
+def close() -> None:
+    """End the process's session, if there is one: before the engine is stopped, or the client would look for it."""
+    if session.cache_info().currsize:
+        session().stop()
+        session.cache_clear()
+
+
 def _deadline_interceptor(seconds: int):
     import grpc
 

@@ -21,6 +21,7 @@ def loaded(spark, tmp_path_factory):
         home = tmp_path_factory.mktemp("gate")
         patch.setenv("MDP_STATE_URL", f"sqlite:///{home}/state.db")
         for table in RAW:
+            spark.sql(f"drop table if exists {table}")  # another module's, with other columns
             write(spark, table, GOOD[table])
         for feed, volume in make_good_scope().volumes.items():
             for day in (shift(DS, -1), DS):
