@@ -33,10 +33,12 @@ def engine(home):
     """The embedded engine, started once."""
     from warehouse import engine as launcher
     from warehouse import supervise
+    from warehouse.session import close
 
     supervise.start()
     launcher.warm_up()
     yield
+    close()
     supervise.stop()
 
 
