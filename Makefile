@@ -9,7 +9,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up down reset test test-fast bench lock lint
+.PHONY: help install run up down reset test test-slow test-fast bench lock lint
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,11 +39,14 @@ down: install ## stop all that was started
 reset: install ## stop all and empty MDP_HOME
 	@$(BIN)/mdp reset --yes
 
-test: install ## run all tests
-	@$(BIN)/python -m pytest tests
+test: install ## run all tests but the slow ones
+	@$(BIN)/python -m pytest tests -m "not slow"
+
+test-slow: install ## live several days: through the scheduler, and one pass against day by day
+	@$(BIN)/python -m pytest tests -m slow
 
 test-fast: install ## run the tests that need no engine
-	@$(BIN)/python -m pytest tests -m "not engine and not stack"
+	@$(BIN)/python -m pytest tests -m "not engine and not stack and not slow"
 
 bench: install ## measure the first run and the next day, print the figures
 	@$(BIN)/python benchmarks/whole_run.py

@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import PROJECT, mdp
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 DAYS = 24
 FIRST, LAST = "2024-03-01", "2024-03-24"
