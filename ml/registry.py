@@ -93,7 +93,10 @@ def register(
         cloudpickle.register_pickle_by_value(package)
     # whole numbers are declared as doubles: with nulls among them that is how they arrive
     example = inputs.head(100).astype(dict.fromkeys(inputs.select_dtypes("integer"), float))
-    with mlflow.start_run(experiment_id=experiment_id(model), tags=tags | {"data_hash": data["hash"]}) as run:
+    name = f"{model} {params.get('trained_on', '')}".strip()
+    with mlflow.start_run(
+        experiment_id=experiment_id(model), run_name=name, tags=tags | {"data_hash": data["hash"]}
+    ) as run:
         mlflow.log_params(params)
         mlflow.log_metrics(metrics)
         with tempfile.TemporaryDirectory() as folder:

@@ -68,3 +68,10 @@ def mdp(*arguments: str, home: Path, check: bool = True, **env: str) -> subproce
     if check and done.returncode:
         raise AssertionError(f"mdp {' '.join(arguments)} exited {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
+
+
+def pytest_collection_modifyitems(items):
+    """A test that asks for the engine is marked so, wherever it stands."""
+    for item in items:
+        if "engine" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.engine)
