@@ -25,6 +25,7 @@ install: .venv/.installed ## set up .venv from the lock (bootstraps uv with pip 
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes --compile-bytecode requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m warehouse.jvm >/dev/null
 	@touch $@
 
 run: install ## live the next day (the first time: create, load, train) and print the summary

@@ -24,7 +24,7 @@ REMEDIES = {
     "version did this, and run `mdp score <model> --ds {ds}`",
 }
 GATES = tuple(REMEDIES)
-SMALL_ROWS = 1_000_000  # loaded rows up to which a gate's queries are not worth compiling
+SMALL_ROWS = 100_000  # loaded rows up to which a gate's queries are not worth compiling
 
 
 @dataclass(frozen=True)

@@ -97,8 +97,8 @@ def unchanged(feed: FilesFeed, files: list[dict]) -> bool:
 def read(feed: FilesFeed, inputs: dict):
     """(good rows, quarantined rows, the kept frame below both) of a load; the caller releases the kept one.
 
-    Lines are parsed and judged once, and kept (in memory, on disk if that is short) while both tables are written. A
-    file that arrived after the load of its own day counts as arrived on the first day of this load, else its events
+    Lines are parsed and judged once, and kept (in memory, on disk if that is short) while both tables are written. Good
+    rows carry their time as an instant (`event_time`), so that nothing downstream parses offsets again. A file that arrived after the load of its own day counts as arrived on the first day of this load, else its events
     would reach no day that is rebuilt.
     """
     spark = session()
@@ -120,7 +120,7 @@ def read(feed: FilesFeed, inputs: dict):
     judged = timed.selectExpr("*", f"{door(feed)} as reason")
     columns = [f"row.`{name}` as `{name}`" for name in feed.columns]
     payload = "if(reason is null, null, value) as payload"
-    kept = judged.selectExpr(*columns, "source_file", "received_date", "reason", payload).persist()
+    kept = judged.selectExpr(*columns, "event_time", "source_file", "received_date", "reason", payload).persist()
     good = kept.where("reason is null").drop("reason", "payload")
     bad = kept.where("reason is not null").selectExpr(
         "reason", f"`{feed.key[0]}` as row_key", "source_file", "received_date", "payload"

