@@ -97,9 +97,10 @@ def unchanged(feed: FilesFeed, files: list[dict]) -> bool:
 def read(feed: FilesFeed, inputs: dict):
     """(good rows, quarantined rows, the kept frame below both) of a load; the caller releases the kept one.
 
-    Lines are parsed and judged once, and kept (in memory, on disk if that is short) while both tables are written. Good
-    rows carry their time as an instant (`event_time`), so that nothing downstream parses offsets again. A file that arrived after the load of its own day counts as arrived on the first day of this load, else its events
-    would reach no day that is rebuilt.
+    Lines are parsed and judged once, and kept (in memory, on disk if that is short) while both tables are written.
+    Good rows carry their time as an instant (`event_time`), so that nothing downstream parses offsets again. A file
+    that arrived after the load of its own day counts as arrived on the first day of this load, else its events would
+    reach no day that is rebuilt.
     """
     spark = session()
     # What is kept lives for a minute: compressing it costs as much as parsing does.

@@ -6,10 +6,10 @@ The work is a plain `dbt build`, printed as it is run, so that an analyst can ty
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mdp import warm
 from warehouse import dates, ops, state
 from warehouse.errors import PlatformError, unknown
 from warehouse.session import require_engine
@@ -89,17 +89,18 @@ def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
     print(" ".join([*(f"{k}={v}" for k, v in days.items()), "dbt", *arguments]), flush=True)
     seconds = settings().deadline_seconds
     try:
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "dbt"), *arguments],
-            env=os.environ | dbt_environment() | days,
-            cwd=PROJECT / "dbt_project",
-            timeout=seconds,
+        code = warm.call(
+            settings().home,
+            ["dbt", *arguments],
+            os.environ | dbt_environment() | days,
+            PROJECT / "dbt_project",
+            seconds,
         )
     except subprocess.TimeoutExpired:
         raise PlatformError(
             f"dbt did not finish within {seconds} s (MDP_DEADLINE_SECONDS): is the engine alive?"
         ) from None
-    if not done.returncode:  # what analysts defer to: `dbt build --defer --state "$DBT_STATE"`
+    if not code:  # what analysts defer to: `dbt build --defer --state "$DBT_STATE"`
         kept = Path(dbt_environment()["DBT_STATE"])
         kept.mkdir(parents=True, exist_ok=True)
         shutil.copy2(Path(dbt_environment()["DBT_TARGET_PATH"]) / "manifest.json", kept)

@@ -85,6 +85,7 @@ def _prepare(ds, from_ds, sample_options, timing):
         airflow = pool.submit(_start_airflow)
         store = pool.submit(_create_model_store)
         supervise.start(wait=False)
+        stack.start_warm()
         if settings().sample:
             from sample import company
 
@@ -124,7 +125,9 @@ def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] 
     """The day to run and the history to load before it: an unfinished day first, else `ds`, else the next day."""
     begun = state.fact("history_to")
     history = None
-    if begun is None or not state.is_published("gate_features", begun):
+    # Once a later day was begun the history was whole: that day's late window then takes days of it back for a while.
+    later = begun is not None and any(load.ds > begun for load in state.loads())
+    if begun is None or not (later or state.is_published("gate_features", begun)):
         history = (state.fact("first_day"), begun) if begun else _first_history(ds, from_ds)
         state.set_fact_once("first_day", history[0])
         state.set_fact_once("history_to", history[1])

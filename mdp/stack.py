@@ -26,7 +26,7 @@ from warehouse.runfile import read_run, record_service, service_process, stop_se
 from warehouse.settings import PROJECT, Settings, settings, whole
 
 AIRFLOW = ("airflow-api", "airflow-scheduler", "airflow-dags")
-SERVICES = ("airflow-scheduler", "airflow-dags", "airflow-api", "mlflow", "dbt-docs")
+SERVICES = ("airflow-scheduler", "airflow-dags", "airflow-api", "mlflow", "dbt-docs", "warm")
 UP_SECONDS = 120
 
 
@@ -60,6 +60,14 @@ def wait_airflow() -> None:
                 return
         time.sleep(0.3)
     raise PlatformError(f"Airflow is not healthy after {UP_SECONDS} s: look into {conf.logs_dir}/airflow-*.log")
+
+
+def start_warm() -> None:
+    """Start the warm interpreter (mdp/warm.py) unless it runs; commands use it once it listens, and need not wait."""
+    conf = settings()
+    if not service_process(conf.home, "warm"):
+        env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        _spawn(conf, "warm", ["python", "-m", "mdp.warm"], env)
 
 
 def start_mlflow() -> None:
@@ -101,6 +109,7 @@ def start_docs() -> None:
 def up(say) -> None:
     """Start everything that has a page, leave it running and say the links."""
     say(supervise.start(wait=False))
+    start_warm()
     start_mlflow()
     start_airflow()
     wait_airflow()
