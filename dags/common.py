@@ -3,11 +3,11 @@
 import json
 import os
 import urllib.request
-from datetime import timedelta
+from datetime import time, timedelta
 from zoneinfo import ZoneInfo
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import CronTriggerTimetable
+from airflow.sdk import CronDataIntervalTimetable
 
 TZ = os.environ.get("MDP_TZ") or "Asia/Shanghai"
 WRITERS = "warehouse_writers"  # the pool that keeps writers of the warehouse from starving the engine
@@ -16,24 +16,25 @@ WRITERS = "warehouse_writers"  # the pool that keeps writers of the warehouse fr
 def business_date(dag_run) -> str:
     """The business day of a run, the same however it was started.
 
-    `ds` in the run's conf wins. A cron or backfill run carries its interval's start, so the day that has ended. A run
-    started by hand (REST, `dags test`) with a bare date carries midnight UTC of the very day that was typed.
+    `ds` in the run's conf wins. A cron or backfill run is for the day that its interval ends after (also a weekly one: the
+    day before it runs). A run by hand with a bare date (REST, `dags test`) carries midnight UTC of the very day that was
+    typed.
     """
     given = (dag_run.conf or {}).get("ds")
     if given:
         return given
-    moment = dag_run.logical_date
+    moment, zone = dag_run.logical_date, ZoneInfo(TZ)
     if moment is None:
         raise ValueError('this run has no business date: trigger it with {"ds": "YYYY-MM-DD"} or a logical date')
-    typed = (
-        str(dag_run.run_type).endswith("manual") and moment.astimezone(ZoneInfo("UTC")).time().isoformat() == "00:00:00"
-    )
-    return moment.astimezone(ZoneInfo("UTC" if typed else TZ)).strftime("%Y-%m-%d")
+    if not str(dag_run.run_type).endswith("manual"):
+        return (dag_run.data_interval_end.astimezone(zone).date() - timedelta(days=1)).isoformat()
+    moment = moment.astimezone(ZoneInfo("UTC"))
+    return (moment if moment.time() == time() else moment.astimezone(zone)).date().isoformat()
 
 
-def schedule(cron: str | None) -> CronTriggerTimetable | None:
+def schedule(cron: str | None) -> CronDataIntervalTimetable | None:
     """A timetable of `cron` in the business time zone whose runs carry the day that has just ended."""
-    return CronTriggerTimetable(cron, timezone=TZ, interval=timedelta(days=1)) if cron else None
+    return CronDataIntervalTimetable(cron, timezone=TZ) if cron else None
 
 
 def cron() -> str | None:

@@ -139,9 +139,12 @@ def shell_exports() -> str:
     """`export` lines for dbt and airflow in a shell."""
     conf = settings()
     port = read_run(conf.home).get("ports", {}).get("airflow", 8080)
-    found = dbt_environment() | {
-        k: v for k, v in airflow_environment(conf, port).items() if k.startswith("AIRFLOW") or k == "MDP_HOME"
-    }
+    first_day = state.fact("first_day")
+    found = (
+        dbt_environment()
+        | ({"MDP_FIRST_DAY": first_day} if first_day else {})
+        | {k: v for k, v in airflow_environment(conf, port).items() if k.startswith("AIRFLOW") or k == "MDP_HOME"}
+    )
     return "\n".join(f"export {key}={shlex.quote(value)}" for key, value in sorted(found.items()))
 
 

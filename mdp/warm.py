@@ -204,6 +204,7 @@ def _become(request: dict) -> None:
     os.chdir(request["cwd"])
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)
     sys.argv = request["command"]
+    sys.modules["__main__"].__package__ = None  # the usage text names the command, not this module
     if sys.argv[0] == "dbt":
         from dbt.cli.main import cli as run
     else:

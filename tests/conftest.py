@@ -75,3 +75,14 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "engine" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.engine)
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus):
+    """After a failure: what the session's engine and its supervisor said last, since their logs are in a lost home."""
+    logs = Path(os.environ.get("MDP_HOME", "")) / "logs"
+    if not exitstatus or not logs.is_dir():
+        return
+    for name, lines in (("supervisor.log", 10), ("engine.log", 30)):
+        if (logs / name).exists():
+            terminalreporter.section(f"the end of {name}")
+            terminalreporter.write_line("\n".join((logs / name).read_text(errors="replace").splitlines()[-lines:]))

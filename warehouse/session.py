@@ -12,14 +12,20 @@ import socket
 from urllib.parse import urlparse
 
 from warehouse.errors import EngineDown
+from warehouse.runfile import service_process
 from warehouse.settings import settings
 
 START = "start it with `mdp warehouse start` (or `make up`)"
 
 
 def require_engine() -> None:
-    """Raise EngineDown, with what to start, unless the engine's Connect port accepts a connection within 5 s."""
+    """Raise EngineDown, with what to start, unless the engine's Connect port accepts a connection within 5 s.
+
+    An embedded engine must be the one that was started in MDP_HOME: on the default port another home's may listen.
+    """
     conf = settings()
+    if conf.embedded and service_process(conf.home, "engine") is None:
+        raise EngineDown(f"no warehouse engine runs in {conf.home}: {START}")
     url = urlparse(conf.connect_url)
     try:
         socket.create_connection((url.hostname, url.port or 15002), timeout=5).close()

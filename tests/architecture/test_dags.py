@@ -100,7 +100,7 @@ def test_parsing_stays_light(parsed):
 
 def test_a_cron_makes_it_periodic(tmp_path):
     dags = parse(tmp_path, MDP_SCHEDULE="0 2 * * *")["dags"]
-    assert dags["daily"]["schedule"] == "CronTriggerTimetable"
+    assert dags["daily"]["schedule"] == "CronDataIntervalTimetable"
     assert dags["history"]["schedule"] == "NullTimetable"
 
 

@@ -1,13 +1,17 @@
 """The company's days through the real scheduler, as a user types them: first run, next day, same day again, a bad day."""
 
 import json
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
-from tests.conftest import mdp
+from tests.conftest import PROJECT, mdp
 
 pytestmark = [pytest.mark.engine, pytest.mark.stack, pytest.mark.slow]
 
@@ -89,6 +93,46 @@ def states_of_tasks(home, run_id: str) -> dict[str, str]:
         rows = database.execute("select task_id, state from task_instance where run_id = ?", (run_id,)).fetchall()
     assert rows, f"no run {run_id}"
     return {task: state for task, state in rows if state not in (None, "upstream_failed")}
+
+
+def dbt(home, *words: str) -> str:
+    """What `dbt` says when an analyst types it in dbt_project/ after `eval "$(mdp env)"`."""
+    exports = dict(re.findall(r"^export (\w+)='?(.*?)'?$", mdp("env", home=home).stdout, re.M))
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "dbt"), *words],
+        cwd=PROJECT / "dbt_project", env=os.environ | exports | {"USER": "an.alyst"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
+
+
+def test_plain_dbt_runs_the_unit_tests(first_run, home):
+    said = dbt(home, "test", "--select", "test_type:unit")
+    passed = int(re.search(r"PASS=(\d+) WARN=0 ERROR=0", said)[1])
+    assert passed >= 5
+
+
+def test_an_analyst_builds_into_a_schema_of_their_own(first_run, home):
+    """The newest published day, read from production; production keeps its tables as they were."""
+    before = mdp("warehouse", "checksum", "--layer", "marts", home=home).stdout
+    state = str(home / "dbt" / "state")
+    dbt(home, "build", "--target", "dev", "--defer", "--favor-state", "--state", state, "--select", "rfm funnel",
+        "--exclude-resource-type", "unit_test")  # fmt: skip
+    for table in ("rfm", "funnel"):
+        counts = {
+            schema: mdp(
+                "warehouse", "sql", "--csv", f"select count(*) from {schema}.{table} where ds = '{day}'", home=home
+            ).stdout.splitlines()[1]
+            for day in [newest_day(home)]
+            for schema in ("marts", "dev_an_alyst")
+        }
+        assert counts["dev_an_alyst"] == counts["marts"] != "0"
+    assert mdp("warehouse", "checksum", "--layer", "marts", home=home).stdout == before
+
+
+def newest_day(home) -> str:
+    query = "select max(ds) from ops.published_days where stage = 'marts'"
+    return mdp("warehouse", "sql", "--csv", query, home=home).stdout.splitlines()[1]
 
 
 def test_scoring_needs_no_mlflow_server_and_nothing_personal_leaks(first_run, home):

@@ -1,0 +1,56 @@
+"""What a person reads when the machine is not ready: one sentence that says what, where and what to do."""
+
+import shutil
+import socket
+import subprocess
+from collections import namedtuple
+
+import pytest
+
+from tests.conftest import PROJECT, mdp
+from warehouse import engine
+from warehouse.errors import PlatformError
+
+
+def test_a_named_port_that_is_taken(tmp_path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        said = mdp("warehouse", "start", home=tmp_path, check=False, MDP_THRIFT_PORT=str(port))
+    assert said.returncode == 1 and said.stdout == ""
+    assert said.stderr.startswith(f"error: port {port} (MDP_THRIFT_PORT) is taken by another program")
+    assert mdp("warehouse", "status", home=tmp_path, check=False).stdout.startswith("warehouse engine is not running")
+
+
+def test_a_directory_that_cannot_be_written():
+    said = mdp("warehouse", "start", home="/proc/nowhere", check=False)
+    assert said.returncode == 1 and said.stderr.count("\n") == 1
+    assert "/proc/nowhere cannot be written" in said.stderr and "MDP_HOME" in said.stderr
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")(10**9, 10**9, 10**6)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(PlatformError, match="only 1 MB are free at .*, 500 MB are needed: free some space"):
+        engine.check_home(tmp_path)
+
+
+def test_no_python(tmp_path):
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(PROJECT / name, tmp_path)
+    done = subprocess.run(["make", "install", "PYTHON="], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "error: no Python 3.11, 3.12 or 3.13 was found" in done.stderr
+
+
+def test_with_a_cluster_nothing_local_is_started(tmp_path):
+    cluster = {"MDP_CONNECT_URL": "sc://spark.internal:15002", "MDP_THRIFT_HOST": "spark.internal"}
+    said = mdp("warehouse", "start", home=tmp_path, **cluster).stdout
+    assert "using the cluster at sc://spark.internal:15002, nothing local is started" in said
+    assert not (tmp_path / "metastore").exists() and not (tmp_path / "run.json").exists()
+
+
+def test_engine_down_says_what_to_start(tmp_path):
+    said = mdp("warehouse", "sql", "select 1", home=tmp_path, check=False)
+    assert said.returncode == 1 and "mdp warehouse start" in said.stderr
