@@ -62,7 +62,7 @@ def company(engine):
 def mdp(*arguments: str, home: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess:
     """Type an `mdp` command in a process of its own, with its own MDP_HOME."""
     done = subprocess.run(
-        [sys.executable, "-m", "mdp.cli", *arguments],
+        [str(Path(sys.executable).parent / "mdp"), *arguments],
         cwd=PROJECT, env=os.environ | {"MDP_HOME": str(home)} | env, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     if check and done.returncode:
