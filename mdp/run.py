@@ -4,6 +4,7 @@ The first time it creates the sample company, loads its history in one pass, tra
 after that each call lives the next day. A day that was stopped is taken up first: no later day may run past it.
 """
 
+import importlib.metadata
 import json
 import signal
 import subprocess
@@ -113,12 +114,17 @@ def _engine_ready() -> None:
 
 
 def _create_model_store() -> None:
-    """Ahead, because four first trainings at once would race for the schema; a process of its own, because two threads
+    """Once, and ahead, because four first trainings at once would race for the schema; a process of its own, because two threads
     that import pandas and pyspark at once can meet half-initialised modules."""
+    marker = settings().home / "mlflow" / f".created-{importlib.metadata.version('mlflow')}"
+    if marker.exists():
+        return
     code = "from ml import registry; registry.create_store()"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
     if done.returncode:
         raise PlatformError(f"the MLflow store cannot be created:\n{done.stderr[-1500:]}")
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
 
 
 def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] | None]:

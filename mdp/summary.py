@@ -173,7 +173,8 @@ def _advice(day: Day) -> str:
         best = max(day.segments, key=lambda r: r.revenue_90d_cny / max(r.n_customers, 1))
         share = float(best.revenue_90d_cny) / max(sum(float(r.revenue_90d_cny) for r in day.segments), 1)
         advice.append(
-            f"{best.segment}: {best.n_customers:,} customers bring {share:.0%} of the revenue. {best.strategy or ''}"
+            f"{_sentence(best.segment)}: {best.n_customers:,} customers bring {share:.0%} of the revenue. "
+            f"{_sentence(best.strategy or '')}"
         )
     if day.contacts.get("soon"):
         advice.append(
@@ -182,13 +183,19 @@ def _advice(day: Day) -> str:
         )
     moves = sorted(((float(r.spend_cny) - r.spent_cny, r.channel) for r in day.plan if r.spent_cny), reverse=True)
     if moves and moves[0][0] > 0 > moves[-1][0]:
+        gain = float(day.plan[0].shadow_price_cny)
+        worth = "more budget would pay" if gain > 1.005 else "more budget would not pay"
         advice.append(
-            f"Shift money from {moves[-1][1]} ({moves[-1][0]:+,.0f} CNY) to {moves[0][1]} ({moves[0][0]:+,.0f} CNY); one more "
-            f"CNY of budget would return {float(day.plan[0].shadow_price_cny):.2f}"
+            f"Shift money from {moves[-1][1]} ({moves[-1][0]:+,.0f} CNY) to {moves[0][1]} ({moves[0][0]:+,.0f} CNY). One more "
+            f"CNY of budget would return {gain:.2f} CNY: {worth}"
         )
     if day.exports:
         advice.append(f"Audiences with consent: {settings().exports_dir}/{day.ds}/")
     return "[bold]What to do[/bold]\n" + "\n".join(f"         • {line.rstrip('.')}." for line in advice)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def next_steps(links: dict[str, str]) -> str:

@@ -1,11 +1,13 @@
 """The company's days through the real scheduler, as a user types them: first run, next day, same day again, a bad day."""
 
+import http.server
 import json
 import os
 import re
 import sqlite3
 import subprocess
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -28,8 +30,25 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def first_run(home):
-    up = mdp("up", home=home).stdout
+def alerts():
+    """(address, what was posted there): a webhook of ours."""
+    posted: list[dict] = []
+
+    class Webhook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Webhook) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/", posted
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def first_run(home, alerts):
+    up = mdp("up", home=home, MDP_ALERT_WEBHOOK=alerts[0]).stdout
     return up, mdp("run", *SIZE, home=home).stdout
 
 
@@ -63,7 +82,7 @@ def test_the_next_day_then_the_same_day_again_changes_nothing(first_run, home):
     assert after == before
 
 
-def test_a_bad_day_stops_at_its_gate_and_goes_through_when_mended(first_run, home):
+def test_a_bad_day_stops_at_its_gate_and_goes_through_when_mended(first_run, home, alerts):
     mdp("sample", "break", "missing_user_ids", home=home)
     stopped = mdp("run", home=home, check=False)
     said = stopped.stdout + stopped.stderr
@@ -78,6 +97,9 @@ def test_a_bad_day_stops_at_its_gate_and_goes_through_when_mended(first_run, hom
     query = f"select table_name, column_name, observed from ops.gate_verdicts where ds = '{BAD_DAY}' and not success"
     verdicts = mdp("warehouse", "sql", "--csv", query, home=home).stdout.splitlines()
     assert verdicts[0] == "table_name,column_name,observed" and verdicts[1].startswith("raw.web__events,user_id")
+
+    assert [(a["dag"], a["task"]) for a in alerts[1]] == [("daily", "gate_raw")]
+    assert f"daily.gate_raw failed for {BAD_DAY}" in alerts[1][0]["text"]
 
     later = mdp("run", "--ds", "2024-04-12", home=home, check=False)
     assert later.returncode == 1 and BAD_DAY in later.stderr and "no later day runs past it" in later.stderr
