@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import psutil
 from rich.console import Console
 
+from ingestion.run import STAGES
 from mdp import stack, summary
 from mdp.airflow import Airflow
 from ml.models import load_models
@@ -48,7 +49,11 @@ class Timing:
 
 
 def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
-    """Run what is next (or `ds`, if given) and print the summary; raises PlatformError naming gate and rule if it stops."""
+    """Run what is next (or `ds`, if given) and print the summary; raises PlatformError naming gate and rule if it stops.
+
+    Engine and Airflow stay up, also after a gate has stopped the day: their pages show why, and the next run need not
+    start them. Interrupted, it stops what it started, or the scheduler would go on with the day.
+    """
     conf = settings()
     engine.check_home(conf.home)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -68,11 +73,12 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
                 day = summary.gather(target)
             timing.step("summary", since)
     except KeyboardInterrupt:
-        raise PlatformError("interrupted: the day is taken up again by the next `make run`") from None
-    finally:
         with console.status("stopping what was started …"):
             close()
             stack.stop_all(but=ran_before)
+        raise PlatformError("interrupted: the day is taken up again by the next `make run`") from None
+    finally:
+        close()
     _write_report(timing, day)
     console.print(summary.render(day))
     console.print(_where_time_went(timing))
@@ -157,10 +163,16 @@ def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] 
 
 
 def unfinished_day() -> str | None:
-    """The oldest day that was begun and has not been exported, or None."""
-    done = set(state.published_days("export"))
+    """The oldest day that was begun and has not been exported, else the oldest that was taken back since, or None.
+
+    A day is taken back by whoever builds or checks it again by hand and leaves out what follows.
+    """
     begun = {load.ds for load in state.loads()} - {state.fact("history_to")}
-    return min(begun - done, default=None)
+    for stage in ("export", *STAGES):
+        open_days = begun - set(state.published_days(stage))
+        if open_days:
+            return min(open_days)
+    return None
 
 
 def _first_history(ds: str | None, from_ds: str | None) -> tuple[str, str]:
@@ -217,7 +229,10 @@ def _why(airflow: Airflow, dag: str, run_id: str, day: str, tasks: list[dict]) -
     lines = [x for x in airflow.log(dag, run_id, failed["task_id"], failed["try_number"]) if x.strip()]
     at = max((i for i, x in enumerate(lines) if x.startswith("error: ")), default=max(0, len(lines) - 15))
     said = "\n  ".join(x for x in lines[at:] if "Command exited" not in x and "Task failed" not in x)
-    return f"{dag} of {day} stopped at {failed['task_id']}; no later task was started.\n  {said}"
+    return (
+        f"{dag} of {day} stopped at {failed['task_id']}; no later task was started.\n  {said}\n"
+        f"  in Airflow: {airflow.url}/dags/{dag}/runs/{run_id}   (`make down` stops it)"
+    )
 
 
 class _memory_watch:

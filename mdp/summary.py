@@ -199,15 +199,15 @@ def _sentence(text: str) -> str:
 
 
 def next_steps(links: dict[str, str]) -> str:
-    """Links that answer now and the next command."""
-    pages = "\n".join(f"           {title}: {url}" for title, url in links.items())
-    look = (
-        f"[bold]Look[/bold]\n{pages}"
-        if pages
-        else "[bold]Look[/bold]       make up   (Airflow, MLflow and the dbt docs)"
-    )
+    """Links that answer now and the next commands."""
+    pages = "".join(f"\n           {title}: {url}" for title, url in links.items())
+    more = "" if "MLflow" in links else "\n           make up    (opens MLflow and the dbt docs, too)"
     following = "lives the next day" if settings().sample else "runs the next day"
-    return f"{look}\n[bold]Next[/bold]       make run  ({following})"
+    return (
+        f"[bold]Look[/bold]{pages}{more}\n"
+        f"[bold]Next[/bold]       make run   ({following})\n"
+        "           make down  (stops engine and Airflow, which stay up for it)"
+    )
 
 
 def truth() -> str:

@@ -101,6 +101,10 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         "spark.hadoop.parquet.enable.summary-metadata": "false",
         "spark.hadoop.fs.file.impl": jvm.LOCAL_FILE_SYSTEM,
     }
+    if local:  # else each query of more than 32 days starts a job with one task per day, only to list its files
+        confs["spark.sql.sources.parallelPartitionDiscovery.threshold"] = 100_000
+    if not os.environ.get("MDP_METASTORE_URL"):  # a database that this JVM alone can open
+        confs["spark.hadoop.hive.metastore.rawstore.impl"] = jvm.METASTORE_STORE
     hive = {
         "hive.server2.thrift.port": thrift_port,
         "hive.server2.thrift.bind.host": bind,
@@ -118,7 +122,8 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         "-Dderby.language.statementCache.size=2000",  # the metastore's statements are compiled to classes: keep them all
         f"-Djava.io.tmpdir={work}/tmp", f"-Dderby.stream.error.file={conf.logs_dir}/derby.log",
         f"-Dlog4j2.configurationFile={Path(__file__).parent}/log4j2.properties",
-        "-Djdk.reflect.useDirectMethodHandle=false", "-Dio.netty.tryReflectionSetAccessible=true",
+        "--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED",
+        "-Dio.netty.tryReflectionSetAccessible=true", "-Dio.netty.allocator.type=pooled", "-Dio.netty.noUnsafe=false",
         *[f"--add-opens={name}=ALL-UNNAMED" for name in OPENS],
         "-cp", os.pathsep.join([f"{jars}/*", str(ours), *extra]),
         "org.apache.spark.deploy.SparkSubmit",

