@@ -6,6 +6,7 @@ import yaml
 from ingestion import collect, jdbc, run
 from ingestion.feeds import load_feeds, pick
 from ingestion.protect import stored_columns
+from mdp.run import unfinished_day
 from warehouse import state
 from warehouse.errors import PlatformError
 
@@ -295,6 +296,19 @@ def test_a_later_day_waits_for_an_unfinished_one():
     with pytest.raises(PlatformError, match="2024-03-05 is unfinished"):
         run.refuse_if_unfinished("2024-03-06")
     run.refuse_if_unfinished(DAY)
+
+
+def test_a_day_taken_back_by_hand_is_taken_up_and_a_whole_history_stays_whole():
+    history, day = "2024-03-04", DAY
+    state.set_fact_once("history_to", history)
+    for ds, from_ds in ((history, "2024-03-01"), (day, None)):
+        _loaded(ds, from_ds)
+        for stage in (*run.STAGES, "export"):
+            state.publish(stage, [ds])
+    assert unfinished_day() is None
+    state.unpublish("gate_features", [history, day])  # as `mdp build features` does for its late window
+    assert unfinished_day() == day
+    run.refuse_if_unfinished("2024-03-06")
 
 
 def test_a_day_inside_a_later_load_has_nothing_of_its_own():
