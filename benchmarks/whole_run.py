@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run twice and print the figures; exits with the run's code if one fails."""
+    """Run three times and print the figures; exits with the run's code if one fails."""
     with tempfile.TemporaryDirectory(prefix="mdp-bench-") as home:
         try:
             first, following = timed_run(home), timed_run(home)

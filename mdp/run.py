@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 import psutil
 from rich.console import Console
 
-from ingestion.run import STAGES
 from mdp import stack, summary
 from mdp.airflow import Airflow
 from ml.models import load_models
@@ -167,6 +166,8 @@ def unfinished_day() -> str | None:
 
     A day is taken back by whoever builds or checks it again by hand and leaves out what follows.
     """
+    from ingestion.run import STAGES  # imports pyspark: not before the engine is on its way
+
     begun = {load.ds for load in state.loads()} - {state.fact("history_to")}
     for stage in ("export", *STAGES):
         open_days = begun - set(state.published_days(stage))

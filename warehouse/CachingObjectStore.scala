@@ -12,8 +12,8 @@ import org.apache.hadoop.hive.metastore.api.{Database, NoSuchObjectException, Pa
 /** The metastore's store with what it knows of tables and databases kept in memory.
   *
   * Spark asks for the same table some thirty times while it plans and runs one insert, and each answer is about fifteen
-  * queries of the metastore's database: a third of the engine's CPU time of a daily run. Only the embedded engine uses this:
-  * nobody but this JVM can open its database, so nobody else can change what is kept.
+  * queries of the metastore's database: a tenth of the engine's CPU time of a daily build. Only the embedded engine uses
+  * this: nobody but this JVM can open its database, so nobody else can change what is kept.
   *
   * What a transaction touches is forgotten when it is touched and again when it ends, and an answer is kept only if nothing
   * was forgotten while it was read: so neither an uncommitted nor an outdated one stays.
