@@ -1,7 +1,10 @@
 """Lives days of a small company in the home named by MDP_HOME, without gates and scoring, in one process.
 
 Gates are left out because they write no table of the comparison; their stages are published by hand.
-Usage: python tests/time/live.py FROM DS [FROM DS ...]   ('-' as FROM: a daily run)
+Usage: python -m tests.time.live live FROM DS [FROM DS ...]   ('-' as FROM: a daily run)
+                                 rebuild FROM DS
+                                 rewrite TABLE DS SQL         (of {old}; prints how many rows are no longer there)
+                                 restore TABLE DS
 """
 
 import sys
@@ -9,17 +12,23 @@ import sys
 from ingestion.run import ingest
 from mdp.build import build, days_to_build
 from warehouse import dates, state
+from warehouse.partitions import replace_partition
+from warehouse.session import session
 
 
-def load(from_ds: str | None, ds: str) -> None:
-    """Ingest the range."""
-    state.set_fact_once("first_day", from_ds or ds)
-    state.set_fact_once("history_to", ds)
-    ingest(ds, from_ds=from_ds)
+def live(*words: str) -> None:
+    """Ingest and build one range after the other."""
+    for given, ds in zip(words[::2], words[1::2], strict=True):
+        from_ds = None if given == "-" else given
+        state.set_fact_once("first_day", from_ds or ds)
+        state.set_fact_once("history_to", ds)
+        ingest(ds, from_ds=from_ds)
+        rebuild(given, ds)
 
 
-def rebuild(from_ds: str | None, ds: str) -> None:
+def rebuild(given: str, ds: str) -> None:
     """Build cleaned and features of the range."""
+    from_ds = None if given == "-" else given
     state.publish("gate_raw", dates.days(from_ds or ds, ds))
     for layer in ("cleaned", "features"):
         build(layer, ds, from_ds)
@@ -28,9 +37,21 @@ def rebuild(from_ds: str | None, ds: str) -> None:
     state.publish("marts", [ds])
 
 
+def rewrite(table: str, ds: str, sql: str) -> None:
+    """Replace a partition by a selection of itself, kept aside for `restore`."""
+    spark, aside = session(), f"kept.{table.replace('.', '_')}"
+    spark.sql("create database if not exists kept")
+    spark.sql(f"drop table if exists {aside}")
+    spark.sql(f"create table {aside} stored as parquet as select * from {table} where ds = '{ds}'")
+    old = spark.table(aside).drop("ds")
+    replace_partition(spark.sql(sql, old=old).select(*old.columns), table, ds)
+    print(old.exceptAll(spark.table(table).where(f"ds = '{ds}'").drop("ds")).count())
+
+
+def restore(table: str, ds: str) -> None:
+    """Undo `rewrite`."""
+    replace_partition(session().table(f"kept.{table.replace('.', '_')}").drop("ds"), table, ds)
+
+
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    for given, day in zip(words[::2], words[1::2], strict=True):
-        first = None if given == "-" else given
-        load(first, day)
-        rebuild(first, day)
+    {"live": live, "rebuild": rebuild, "rewrite": rewrite, "restore": restore}[sys.argv[1]](*sys.argv[2:])
