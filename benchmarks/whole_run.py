@@ -23,12 +23,15 @@ def main() -> None:
             after_down = timed_run(home)
         finally:
             mdp("down", home)
-        reports = [json.loads(p.read_text()) for p in sorted((Path(home) / "reports" / "runs").glob("*.json"))]
+        runs, figures = (
+            [json.loads(path.read_text()) for path in sorted((Path(home) / "reports" / kind).glob("*.json"))]
+            for kind in ("runs", "figures")
+        )
     print(f"figure first_run_seconds = {first:.1f}")
     print(f"figure next_day_seconds = {following:.1f}")
     print(f"figure next_day_after_down_seconds = {after_down:.1f}")
-    print(f"figure peak_memory_gb = {max(r['peak_gb'] for r in reports):.2f}")
-    for name, value in reports[0]["figures"].items():
+    print(f"figure peak_memory_gb = {max(r['peak_gb'] for r in runs):.2f}")
+    for name, value in figures[0].items():
         print(f"figure {name} = {value}")
 
 

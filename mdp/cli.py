@@ -145,6 +145,16 @@ def export(ds: Ds) -> None:
     export_day(ds)
 
 
+@app.command()
+def summary(ds: OptionalDs = None) -> None:
+    """Say what a day came to (without --ds the newest): rows, gates, segments, models, budget, what to do."""
+    from rich.console import Console
+
+    from mdp.summary import report
+
+    Console(highlight=False, soft_wrap=True).print(report(ds))
+
+
 # -- models -----------------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ after that each call lives the next day. A day that was stopped is taken up firs
 
 import importlib.metadata
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 import psutil
 from rich.console import Console
 
-from mdp import stack, summary
+from mdp import stack, warm
 from mdp.airflow import Airflow
 from ml.models import load_models
 from warehouse import dates, engine, state, supervise
@@ -68,8 +69,9 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
                 _dag("retrain", f"retrain__{trained_on}", {"ds": trained_on}, trained_on, timing)
             _dag("daily", f"daily__{target}", {"ds": target}, target, timing)
             since = time.monotonic()
-            with console.status("gathering the summary …"):
-                day = summary.gather(target)
+            console.print("gathering the summary …")
+            if warm.call(conf.home, ["mdp", "summary", "--ds", target], dict(os.environ), PROJECT, None):
+                raise PlatformError(f"{target} is done, but its summary failed: its message is above")
             timing.step("summary", since)
     except KeyboardInterrupt:
         with console.status("stopping what was started …"):
@@ -78,10 +80,9 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
         raise PlatformError("interrupted: the day is taken up again by the next `make run`") from None
     finally:
         close()
-    _write_report(timing, day)
-    console.print(summary.render(day))
+    _write_report(timing, target)
     console.print(_where_time_went(timing))
-    console.print(summary.next_steps(stack.links()))
+    console.print(_next_steps(stack.links()))
 
 
 def _prepare(ds, from_ds, sample_options, timing):
@@ -297,14 +298,14 @@ class _engine_watch:
             last = now
 
 
-def _write_report(timing: Timing, day: summary.Day) -> None:
+def _write_report(timing: Timing, ds: str) -> None:
     folder = settings().reports_dir / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
-        "ds": day.ds, "seconds": round(timing.seconds, 1), "peak_gb": round(timing.peak_bytes / 1e9, 2),
-        "steps": timing.steps, "tasks": timing.tasks, "figures": summary.figures(day),
+        "ds": ds, "seconds": round(timing.seconds, 1), "peak_gb": round(timing.peak_bytes / 1e9, 2),
+        "steps": timing.steps, "tasks": timing.tasks,
     }  # fmt: skip
-    (folder / f"{day.ds}.json").write_text(json.dumps(facts, indent=1))
+    (folder / f"{ds}.json").write_text(json.dumps(facts, indent=1))
 
 
 def _where_time_went(timing: Timing) -> str:
@@ -314,4 +315,15 @@ def _where_time_went(timing: Timing) -> str:
     return (
         f"\n[bold]Time[/bold]  {timing.seconds:.0f} s in all: {steps}.\n      Slowest tasks: {tasks}. "
         f"Peak memory {timing.peak_bytes / 1e9:.1f} GB."
+    )
+
+
+def _next_steps(links: dict[str, str]) -> str:
+    pages = "".join(f"\n           {title}: {url}" for title, url in links.items())
+    more = "" if "MLflow" in links else "\n           make up    (opens MLflow and the dbt docs, too)"
+    following = "lives the next day" if settings().sample else "runs the next day"
+    return (
+        f"[bold]Look[/bold]{pages}{more}\n"
+        f"[bold]Next[/bold]       make run   ({following})\n"
+        "           make down  (stops engine and Airflow, which stay up for it)"
     )

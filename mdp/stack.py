@@ -41,7 +41,8 @@ def start_airflow() -> None:
     _spawn(
         conf, "airflow-api", ["airflow", "api-server", "--port", str(port), "--workers", "1"], env, {"airflow": port}
     )
-    _spawn(conf, "airflow-scheduler", ["airflow", "scheduler"], env)
+    # Its log server would listen on all interfaces; the API server reads the logs from this machine's disk.
+    _spawn(conf, "airflow-scheduler", ["airflow", "scheduler", "--skip-serve-logs"], env)
     _spawn(conf, "airflow-dags", ["airflow", "dag-processor"], env)
 
 

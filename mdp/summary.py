@@ -1,8 +1,10 @@
 """What a day came to, in words that marketing understands; and, for the sample company, beside the truth."""
 
+import json
 from dataclasses import dataclass
 
 from warehouse import state, tables
+from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
 
@@ -82,6 +84,27 @@ def _cindex(rows) -> float:
     from lifelines.utils import concordance_index
 
     return float(concordance_index(rows["duration_days"], -rows["risk"], rows["is_churned"].astype(bool)))
+
+
+def report(ds: str | None) -> str:
+    """The summary of `ds` (None: of the newest day) as text (rich markup); PlatformError if that day is not finished.
+
+    Its figures are left in reports/figures/<ds>.json, for the benchmark.
+    """
+    finished = state.published_days("marts")
+    ds = ds or max(finished, default=None)
+    if ds not in finished:
+        known = (
+            f"the finished days are {finished[0]} … {finished[-1]}"
+            if finished
+            else "no day was finished yet: `make run`"
+        )
+        raise PlatformError(f"there is no summary of {ds or 'any day'}: {known}")
+    day = gather(ds)
+    folder = settings().reports_dir / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{ds}.json").write_text(json.dumps(figures(day), indent=1))
+    return render(day)
 
 
 def figures(day: Day) -> dict[str, float]:
@@ -196,18 +219,6 @@ def _advice(day: Day) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def next_steps(links: dict[str, str]) -> str:
-    """Links that answer now and the next commands."""
-    pages = "".join(f"\n           {title}: {url}" for title, url in links.items())
-    more = "" if "MLflow" in links else "\n           make up    (opens MLflow and the dbt docs, too)"
-    following = "lives the next day" if settings().sample else "runs the next day"
-    return (
-        f"[bold]Look[/bold]{pages}{more}\n"
-        f"[bold]Next[/bold]       make run   ({following})\n"
-        "           make down  (stops engine and Airflow, which stay up for it)"
-    )
 
 
 def truth() -> str:

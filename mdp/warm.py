@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 SOCKET = "warm.sock"
-STEPS = ("ingest", "gate", "build", "train", "score", "export")
+STEPS = ("ingest", "gate", "build", "train", "score", "export", "summary")
 LIBRARIES = (
     "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.kdf.hkdf", "dbt.adapters.hive",
     "dbt.cli.main", "great_expectations", "great_expectations.expectations", "impala.dbapi", "lifelines",
