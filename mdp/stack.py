@@ -68,7 +68,8 @@ def start_warm() -> None:
     conf = settings()
     if not service_process(conf.home, "warm"):
         env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-        _spawn(conf, "warm", ["python", "-m", "mdp.warm"], env)
+        # -P: its directory is MDP_HOME, whose folder `sample` must not be taken for the package of that name.
+        _spawn(conf, "warm", ["python", "-P", "-m", "mdp.warm"], env)
 
 
 def start_mlflow() -> None:
