@@ -4,12 +4,9 @@ The first time it creates the sample company, loads its history in one pass, tra
 after that each call lives the next day. A day that was stopped is taken up first: no later day may run past it.
 """
 
-import importlib.metadata
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -88,9 +85,8 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
 def _prepare(ds, from_ds, sample_options, timing):
     """Start what is needed and decide the day; returns (day, (from, to) of a history to load first, or None)."""
     since = time.monotonic()
-    with console.status("starting the warehouse engine and Airflow …"), ThreadPoolExecutor(2) as pool:
+    with console.status("starting the warehouse engine and Airflow …"), ThreadPoolExecutor(1) as pool:
         airflow = pool.submit(_start_airflow)
-        store = pool.submit(_create_model_store)
         supervise.start(wait=False)
         stack.start_warm()
         if settings().sample:
@@ -102,7 +98,7 @@ def _prepare(ds, from_ds, sample_options, timing):
                 console.print(created["text"])
         _engine_ready()
         target, history = next_day(ds, from_ds)
-        airflow.result(), store.result()
+        airflow.result()
     timing.step("start the engine, Airflow and the company", since)
     return target, history
 
@@ -117,20 +113,6 @@ def _engine_ready() -> None:
     if settings().embedded:
         supervise.wait_up()
     engine.warm_up()
-
-
-def _create_model_store() -> None:
-    """Once, and ahead, because four first trainings at once would race for the schema; a process of its own, because two threads
-    that import pandas and pyspark at once can meet half-initialised modules."""
-    marker = settings().home / "mlflow" / f".created-{importlib.metadata.version('mlflow')}"
-    if marker.exists():
-        return
-    code = "from ml import registry; registry.create_store()"
-    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
-    if done.returncode:
-        raise PlatformError(f"the MLflow store cannot be created:\n{done.stderr[-1500:]}")
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.touch()
 
 
 def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] | None]:

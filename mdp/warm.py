@@ -27,9 +27,11 @@ STEPS = ("ingest", "gate", "build", "train", "score", "export", "summary")
 LIBRARIES = (
     "cryptography.hazmat.primitives.ciphers.aead", "cryptography.hazmat.primitives.kdf.hkdf", "dbt.adapters.hive",
     "dbt.cli.main", "great_expectations", "great_expectations.expectations", "impala.dbapi", "lifelines",
-    "matplotlib.backends.backend_agg", "mlflow", "mlflow.models", "mlflow.sklearn", "pandas", "pulp", "pyarrow.fs",
-    "pyspark.cloudpickle", "pyspark.sql.connect.functions", "pyspark.sql.connect.session", "pyspark.sql.functions",
-    "rich.console", "scipy.optimize", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "sklearn.metrics",
+    "matplotlib.backends.backend_agg", "mlflow", "mlflow.models", "mlflow.sklearn",
+    "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.tracing.processor.base_mlflow", "pandas", "pulp", "pyarrow.fs", "pyspark.cloudpickle",
+    "pyspark.sql.connect.functions", "pyspark.sql.connect.session", "pyspark.sql.functions", "rich.console",
+    "scipy.optimize", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "sklearn.metrics",
     "sklearn.preprocessing", "sqlalchemy", "typer",
 )  # fmt: skip
 QUIET = {
@@ -98,6 +100,7 @@ def serve() -> None:
     gc.disable()
     for name in LIBRARIES:
         importlib.import_module(name)
+    importlib.import_module("sqlalchemy.orm").configure_mappers()
     logging.root.handlers.clear()  # one of them has opinions about everybody's log
     logging.root.setLevel(logging.WARNING)
     gc.collect()

@@ -4,6 +4,7 @@ MLflow keeps no history of its aliases, so who promoted what and why stands in o
 Locally the store is a SQLite file opened directly: scoring needs no server.
 """
 
+import fcntl
 import functools
 import json
 import logging
@@ -50,16 +51,14 @@ def _client(uri: str):
 
     for name in ("mlflow", "alembic"):  # schema creation and pickle notices, once per process, are no news to a user
         logging.getLogger(name).setLevel(logging.ERROR)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
-    return mlflow.MlflowClient(uri)
-
-
-def create_store() -> None:
-    """Create the store's tables and one experiment per model; done ahead, no training waits for them (some 5 s)."""
-    for name in load_models():
-        experiment_id(name)
+    if not uri.startswith("sqlite:///"):
+        return mlflow.MlflowClient(uri)
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as one_at_a_time:  # first trainings at once would race to create the tables
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        return mlflow.MlflowClient(uri)
 
 
 def experiment_id(model: str) -> str:
