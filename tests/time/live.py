@@ -3,8 +3,8 @@
 Gates are left out because they write no table of the comparison; their stages are published by hand.
 Usage: python -m tests.time.live live FROM DS [FROM DS ...]   ('-' as FROM: a daily run)
                                  rebuild FROM DS
-                                 rewrite TABLE DS SQL         (of {old}; prints how many rows are no longer there)
-                                 restore TABLE DS
+                                 rewrite DS TABLE SQL [...]   (SQL of {old}; prints rows that are no longer there)
+                                 restore DS TABLE [...]
 """
 
 import sys
@@ -37,20 +37,27 @@ def rebuild(given: str, ds: str) -> None:
     state.publish("marts", [ds])
 
 
-def rewrite(table: str, ds: str, sql: str) -> None:
-    """Replace a partition by a selection of itself, kept aside for `restore`."""
-    spark, aside = session(), f"kept.{table.replace('.', '_')}"
+def rewrite(ds: str, *words: str) -> None:
+    """Replace partitions by selections of themselves, kept aside for `restore`."""
+    spark = session()
     spark.sql("create database if not exists kept")
-    spark.sql(f"drop table if exists {aside}")
-    spark.sql(f"create table {aside} stored as parquet as select * from {table} where ds = '{ds}'")
-    old = spark.table(aside).drop("ds")
-    replace_partition(spark.sql(sql, old=old).select(*old.columns), table, ds)
-    print(old.exceptAll(spark.table(table).where(f"ds = '{ds}'").drop("ds")).count())
+    for table, sql in zip(words[::2], words[1::2], strict=True):
+        aside = _aside(table)
+        spark.sql(f"drop table if exists {aside}")
+        spark.sql(f"create table {aside} stored as parquet as select * from {table} where ds = '{ds}'")
+        old = spark.table(aside).drop("ds")
+        replace_partition(spark.sql(sql, old=old).select(*old.columns), table, ds)
+        print(table, old.exceptAll(spark.table(table).where(f"ds = '{ds}'").drop("ds")).count())
 
 
-def restore(table: str, ds: str) -> None:
+def restore(ds: str, *tables: str) -> None:
     """Undo `rewrite`."""
-    replace_partition(session().table(f"kept.{table.replace('.', '_')}").drop("ds"), table, ds)
+    for table in tables:
+        replace_partition(session().table(_aside(table)).drop("ds"), table, ds)
+
+
+def _aside(table: str) -> str:
+    return f"kept.{table.replace('.', '_')}"
 
 
 if __name__ == "__main__":

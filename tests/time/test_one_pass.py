@@ -56,7 +56,7 @@ def test_one_pass_equals_day_by_day(one_pass, tmp_path):
     mdp("warehouse", "start", home=tmp_path)
     try:
         mdp("sample", "create", "--days", str(DAYS), "--customers", "200", "--seed", "5", home=tmp_path)
-        live(tmp_path, "live", FIRST, "2024-03-20", "-", "2024-03-21", "-", "2024-03-22", "-", "2024-03-23", "-", LAST)
+        live(tmp_path, "live", FIRST, "2024-03-21", "-", "2024-03-22", "-", "2024-03-23", "-", LAST)
         daily = checksums(tmp_path)
     finally:
         mdp("warehouse", "stop", home=tmp_path)
@@ -71,38 +71,38 @@ def test_a_day_that_becomes_empty_is_empty(one_pass):
     """Events of a day vanish from raw, the day is rebuilt: nothing of it stands, and earlier days are untouched."""
     before = checksums(one_pass)
     assert ("cleaned.events", LAST) in before
-    vanished = int(live(one_pass, "rewrite", WEB, LAST, f"select * from {{old}} where received_date < '{LAST}'"))
-    assert vanished > 0
+    moved = rewrite(one_pass, {WEB: f"select * from {{old}} where received_date < '{LAST}'"})
     try:
+        assert moved[WEB] > 0
         live(one_pass, "rebuild", "-", LAST)
         after = checksums(one_pass)
     finally:
-        live(one_pass, "restore", WEB, LAST)
+        live(one_pass, "restore", LAST, WEB)
     assert ("cleaned.events", LAST) not in after
     assert after["cleaned.events", "2024-03-15"] == before["cleaned.events", "2024-03-15"]
-    live(one_pass, "rebuild", "-", LAST)
-    assert checksums(one_pass) == before
 
 
 def test_moving_only_the_future_changes_no_feature(one_pass):
     """Facts whose own time lies after a day are removed or undone; features up to that day stay the same."""
     day, end = "2024-03-18", "timestamp '2024-03-18 16:00:00'"  # the end of that day in Asia/Shanghai, as UTC
     before = {k: v for k, v in checksums(one_pass).items() if k[1] <= day}
-    moved = {
-        table: int(live(one_pass, "rewrite", table, LAST, without_future(table, end)))
-        for table in (*TIMES_OF_TABLES, WEB, ADS)
-    }
+    moved = rewrite(one_pass, {table: without_future(table, end) for table in (*TIMES_OF_TABLES, WEB, ADS)})
     try:
-        assert all(moved.values()), moved
+        assert len(moved) == 5 and all(moved.values()), moved
         live(one_pass, "rebuild", FIRST, LAST)
         after = checksums(one_pass)
     finally:
-        for table in moved:
-            live(one_pass, "restore", table, LAST)
+        live(one_pass, "restore", LAST, *moved)
     assert ("cleaned.orders", LAST) not in after, "the future is still there"
     features = {k for k in before if k[0].startswith("features.")}
     assert len(features) >= 4 * 18
     assert {k: before[k] for k in features} == {k: after.get(k) for k in features}
+
+
+def rewrite(home: Path, queries: dict[str, str]) -> dict[str, int]:
+    """Replace the last load of each table by a query of itself; returns table → rows that are no longer there."""
+    said = live(home, "rewrite", LAST, *(word for item in queries.items() for word in item))
+    return {table: int(n) for table, n in (line.split() for line in said.splitlines())}
 
 
 WEB, ADS = "raw.web__events", "raw.ads__events"
