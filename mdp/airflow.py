@@ -51,6 +51,10 @@ class Airflow:
         """queued, running, success or failed."""
         return self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run_id}")["state"]
 
+    def stop_run(self, dag: str, run_id: str) -> None:
+        """Fail the run: its running tasks are ended, no other is started."""
+        self._call("PATCH", f"/api/v2/dags/{dag}/dagRuns/{run_id}", {"state": "failed"})
+
     def tasks(self, dag: str, run_id: str) -> list[dict]:
         """The run's task instances: task_id, state, duration (seconds), try_number, start_date."""
         return self._call("GET", f"/api/v2/dags/{dag}/dagRuns/{run_id}/taskInstances?limit=200")["task_instances"]

@@ -25,6 +25,7 @@ from warehouse.session import close
 from warehouse.settings import PROJECT, settings
 
 console = Console(highlight=False, soft_wrap=True)
+NOT_OURS = ("Command exited", "Task failed", "::group::", "::endgroup::")  # Airflow's own lines in a task's log
 POOL_SLOTS = 2  # writers at a time: more only take turns on two cores
 
 
@@ -49,7 +50,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
     """Run what is next (or `ds`, if given) and print the summary; raises PlatformError naming gate and rule if it stops.
 
     Engine and Airflow stay up, also after a gate has stopped the day: their pages show why, and the next run need not
-    start them. Interrupted, it stops what it started, or the scheduler would go on with the day.
+    start them. Interrupted, it stops the day and what it started.
     """
     conf = settings()
     engine.check_home(conf.home)
@@ -176,6 +177,18 @@ def _dag(dag: str, run_id: str, conf: dict, day: str, timing: Timing) -> None:
     airflow = Airflow()
     console.print(f"\n[bold]{dag}[/bold] {conf.get('from', '')}{' … ' if 'from' in conf else ''}{day}")
     airflow.start_run(dag, run_id, conf, f"{day}T00:00:00Z")
+    try:
+        run_state, tasks = _follow(airflow, dag, run_id, since, timing)
+    except KeyboardInterrupt:
+        airflow.stop_run(dag, run_id)  # a scheduler that stays up would go on with the day
+        raise
+    timing.step(dag, since)
+    if run_state == "failed":
+        raise PlatformError(_why(airflow, dag, run_id, day, tasks))
+
+
+def _follow(airflow: Airflow, dag: str, run_id: str, since: float, timing: Timing) -> tuple[str, list[dict]]:
+    """Print each task as it ends; returns the run's final state and its tasks."""
     seen: set[tuple[str, int]] = set()
     with console.status("waiting for the scheduler …", refresh_per_second=2) as status:
         while True:  # asking costs the same two cores that the tasks run on: one question a second
@@ -188,9 +201,7 @@ def _dag(dag: str, run_id: str, conf: dict, day: str, timing: Timing) -> None:
             time.sleep(1)
     tasks = airflow.tasks(dag, run_id)
     _report(dag, tasks, seen, timing)
-    timing.step(dag, since)
-    if run_state == "failed":
-        raise PlatformError(_why(airflow, dag, run_id, day, tasks))
+    return run_state, tasks
 
 
 def _report(dag: str, tasks: list[dict], seen: set, timing: Timing) -> None:
@@ -212,7 +223,7 @@ def _why(airflow: Airflow, dag: str, run_id: str, day: str, tasks: list[dict]) -
         return f"{dag} of {day} failed before its first task: look into {settings().logs_dir}/airflow-scheduler.log"
     lines = [x for x in airflow.log(dag, run_id, failed["task_id"], failed["try_number"]) if x.strip()]
     at = max((i for i, x in enumerate(lines) if x.startswith("error: ")), default=max(0, len(lines) - 15))
-    said = "\n  ".join(x for x in lines[at:] if "Command exited" not in x and "Task failed" not in x)
+    said = "\n  ".join(x for x in lines[at:] if not any(words in x for words in NOT_OURS))
     return (
         f"{dag} of {day} stopped at {failed['task_id']}; no later task was started.\n  {said}\n"
         f"  in Airflow: {airflow.url}/dags/{dag}/runs/{run_id}   (`make down` stops it)"
