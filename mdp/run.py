@@ -146,15 +146,21 @@ def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] 
 
 
 def unfinished_day() -> str | None:
-    """The oldest day that was begun and has not been exported, else the oldest that was taken back since, or None.
+    """The day to take up: the oldest that was begun and not exported, else one that mends what was taken back since, or None.
 
-    A day is taken back by whoever builds or checks it again by hand and leaves out what follows.
+    Days are taken back by whoever builds or checks one again by hand and leaves out what follows, or stops it half-way. A
+    build rebuilds the late days before its own, so it is run for the day whose window begins with the oldest of them.
     """
     from ingestion.run import STAGES  # imports pyspark: not before the engine is on its way
+    from mdp.build import LAYERS
 
     begun = {load.ds for load in state.loads()} - {state.fact("history_to")}
     for stage in ("export", *STAGES):
         open_days = begun - set(state.published_days(stage))
+        layer = LAYERS.get(stage.removeprefix("gate_"))
+        if open_days and layer and layer.rebuilds_late_days:
+            covering = dates.shift(min(open_days), settings().late_days)
+            return min((day for day in begun if day >= covering), default=max(begun))
         if open_days:
             return min(open_days)
     return None

@@ -311,6 +311,21 @@ def test_a_day_taken_back_by_hand_is_taken_up_and_a_whole_history_stays_whole():
     run.refuse_if_unfinished("2024-03-06")
 
 
+def test_a_day_stopped_while_it_rebuilt_late_days_is_the_one_taken_up():
+    state.set_fact_once("history_to", "2024-03-01")
+    window = [f"2024-03-0{n}" for n in range(2, 8)]
+    for ds in window:
+        _loaded(ds)
+        for stage in (*run.STAGES, "export"):
+            state.publish(stage, [ds])
+    state.unpublish("gate_cleaned", window[-4:])  # three late days and the day itself
+    assert unfinished_day() == window[-1]
+    state.unpublish("gate_cleaned", window[:4])  # built again by hand: the late days of 2024-03-05 begin at 2024-03-02
+    assert unfinished_day() == "2024-03-05"
+    state.unpublish("export", [window[3]])  # never finished: it comes first
+    assert unfinished_day() == window[3]
+
+
 def test_a_day_inside_a_later_load_has_nothing_of_its_own():
     _loaded(DAY, "2024-03-01")
     feed = load_feeds()["crm__products"]
