@@ -86,6 +86,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
 def _prepare(ds, from_ds, sample_options, timing):
     """Start what is needed and decide the day; returns (day, (from, to) of a history to load first, or None)."""
     since = time.monotonic()
+    decided = None if settings().sample else next_day(ds, from_ds)  # a fault in what was asked shows before anything starts
     with console.status("starting the warehouse engine and Airflow …"), ThreadPoolExecutor(1) as pool:
         airflow = pool.submit(_start_airflow)
         supervise.start(wait=False)
@@ -98,7 +99,7 @@ def _prepare(ds, from_ds, sample_options, timing):
                 created = company.create(**sample_options, progress=console.print)
                 console.print(created["text"])
         _engine_ready()
-        target, history = next_day(ds, from_ds)
+        target, history = decided or next_day(ds, from_ds)
         airflow.result()
     timing.step("start the engine, Airflow and the company", since)
     return target, history
