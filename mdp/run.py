@@ -86,7 +86,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
 def _prepare(ds, from_ds, sample_options, timing):
     """Start what is needed and decide the day; returns (day, (from, to) of a history to load first, or None)."""
     since = time.monotonic()
-    decided = None if settings().sample else next_day(ds, from_ds)  # a fault in what was asked shows before anything starts
+    decided = None if settings().sample else next_day(ds, from_ds)  # what was asked may be at fault: say so first
     with console.status("starting the warehouse engine and Airflow …"), ThreadPoolExecutor(1) as pool:
         airflow = pool.submit(_start_airflow)
         supervise.start(wait=False)
