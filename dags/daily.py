@@ -15,8 +15,9 @@ the marts and hands segments, churn risks and the budget plan back to the CRM. A
 | `score.*` | no champion, or features are missing | `mdp model list`, then `mdp train <model> --ds …` |
 | `export` | the CRM refused the write | nothing was changed half; clear the task |
 
-Running a day again changes no table. Backfill: `airflow backfill create --dag-id daily --from-date … --to-date …
---max-active-runs 1`; a range in one pass is the DAG `history`.
+Running a day again changes no table. Backfill of the days D … E (with MDP_SCHEDULE set): `airflow backfill create --dag-id
+daily --from-date D --to-date <E + 1> --max-active-runs 1 --reprocess-behavior completed`; a range in one pass is the DAG
+`history`.
 """
 
 from airflow.sdk import DAG, Asset, Param, TaskGroup, chain
