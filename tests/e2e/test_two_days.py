@@ -1,6 +1,7 @@
 """The company's days through the real scheduler, as a user types them: first run, next day, same day again, a bad day."""
 
 import http.server
+import ipaddress
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import PROJECT, mdp
@@ -60,6 +62,20 @@ def test_up_prints_links_that_answer(first_run):
         assert url.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(url, timeout=30) as page:
             assert page.status == 200
+
+
+def test_every_door_is_on_loopback(first_run, home):
+    """None of them asks for a password."""
+    services = json.loads((home / "run.json").read_text())["services"].values()
+    roots = [psutil.Process(service["pid"]) for service in services]
+    doors = [
+        door.laddr.ip
+        for process in {p for root in roots for p in (root, *root.children(recursive=True))}
+        for door in process.net_connections("inet")
+        if door.status == psutil.CONN_LISTEN
+    ]
+    assert len(doors) >= 5
+    assert {ipaddress.ip_address(ip.removeprefix("::ffff:")).is_loopback for ip in doors} == {True}, doors
 
 
 def test_the_first_run_ends_with_a_summary(first_run):

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mdp import warm
@@ -21,12 +22,13 @@ def warm_home(tmp_path_factory):
     home.mkdir()
     with open(home / "warm.log", "w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "mdp.warm"],
+            [sys.executable, "-P", "-m", "mdp.warm"],
             cwd=home,
             stdout=log,
             stderr=log,
             env=os.environ | {"MDP_HOME": str(home)},
         )
+    (home / "server.pid").write_text(str(server.pid))
     end = time.monotonic() + 120
     while not warm.listening(home):
         assert server.poll() is None and time.monotonic() < end, (home / "warm.log").read_text()
@@ -65,21 +67,19 @@ def test_who_ends_the_caller_ends_the_step(warm_home):
     """The step waits for a pipe that nobody writes to; its fork has gone soon after its caller was told to end."""
     pipe = warm_home / "pipe"
     os.mkfifo(pipe)
-    before = forks(warm_home)
+    waiting_for(lambda: not forks(warm_home))  # those of the tests before
     env = os.environ | {"MDP_HOME": str(warm_home), "MDP_CRM_PASSWORD_FILE": str(pipe), "MDP_CRM_URL": "jdbc:x:y",
                         "MDP_CONNECT_URL": "sc://127.0.0.1:1"}  # fmt: skip
     caller = subprocess.Popen([MDP, "export", "--ds", "2024-01-01"], cwd=PROJECT, env=env, stderr=subprocess.PIPE)
-    waiting_for(lambda: len(forks(warm_home)) > len(before) or caller.poll() is not None)
+    waiting_for(lambda: forks(warm_home) or caller.poll() is not None)
     caller.send_signal(signal.SIGTERM)
     caller.wait(10)
-    waiting_for(lambda: forks(warm_home) == before)
+    waiting_for(lambda: not forks(warm_home))
 
 
-def forks(home) -> list[int]:
-    import psutil
-
-    servers = [p for p in psutil.process_iter(["cmdline", "cwd"]) if p.info["cwd"] == str(home)]
-    return sorted(child.pid for p in servers for child in p.children())
+def forks(home) -> list[psutil.Process]:
+    """What the server in `home` is running now."""
+    return psutil.Process(int((home / "server.pid").read_text())).children()
 
 
 def waiting_for(condition, seconds: float = 20) -> None:
