@@ -13,8 +13,9 @@ import os
 from pathlib import Path
 
 from ingestion.feeds import load_feeds
-from ingestion.jdbc import options, source_table
+from ingestion.jdbc import source_table
 from warehouse import state, tables
+from warehouse.connections import database
 from warehouse.dates import parse_ds
 from warehouse.errors import PlatformError
 from warehouse.partitions import read_days
@@ -83,7 +84,9 @@ def _replace_table(ds: str, target: str) -> int:
     frame = read_days(source, ds, ds).selectExpr(*[_exported(name, kind) for name, kind in types.items()]).coalesce(1)
     n_rows, digest = _content(frame)
     named = ", ".join(f"{name} {kind}" for name, kind in types.items() if kind != "DOUBLE")  # Spark's own for a double
-    writer = frame.write.format("jdbc").options(**options(), dbtable=target, createTableColumnTypes=named)
+    writer = frame.write.format("jdbc").options(
+        **database("crm").jdbc_options(), dbtable=target, createTableColumnTypes=named
+    )
     writer.mode("overwrite").save()
     there = source_table("export", target).count()
     if there != n_rows:

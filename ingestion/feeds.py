@@ -4,7 +4,9 @@ A feed that is wrong in one key must not half-work: each fault becomes one sente
 is allowed there. The classes say what a column may do; `privacy.py` does it.
 """
 
+import os
 import re
+import zoneinfo
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +16,20 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from warehouse.errors import PlatformError, unknown
 
 PATH = Path(__file__).with_name("feeds.yml")
+KINDS = ("jdbc", "files", "kafka")
 NAME = r"^[a-z][a-z0-9]*__[a-z][a-z0-9_]*$"
-TYPES = r"^(string|boolean|int|bigint|double|date|timestamp|decimal\(\d+,\d+\))$"
+CONNECTION = r"^[a-z][a-z0-9_]*$"
+TYPES = r"^(string|boolean|int|bigint|float|double|date|timestamp|binary|decimal\(\d+,\d+\))$"
+# What an Apache or Nginx line in the combined log format holds, in its order, and a name for the line as a whole.
+COMBINED = (
+    "remote_host", "identity", "remote_user", "requested_at", "request", "status", "n_bytes", "referer", "user_agent",
+)  # fmt: skip
+DIGEST = "line_digest"
+# What collection itself writes beside a feed's columns, in raw or in quarantine.
+WRITTEN = (
+    "event_time", "received_date", "source_file", "source_topic", "source_partition", "source_offset", "source",
+    "source_position", "source_block", "source_row", "reason", "row_key", "payload", "held",
+)  # fmt: skip
 
 # These texts become part of SQL: what could end a literal or an identifier is refused here.
 Plain = Annotated[str, Field(pattern=r"^[^'\\\\`]+$")]
@@ -75,6 +89,7 @@ class Feed(Strict):
     subject: str | None
     key: Annotated[tuple[str, ...], Field(min_length=1)]
     columns: Annotated[dict[Identifier, Column], Field(min_length=1)]
+    new_columns: Literal["record", "let_through"] = "record"
 
     @property
     def raw_table(self) -> str:
@@ -104,52 +119,96 @@ class Feed(Strict):
 
 
 class JdbcFeed(Feed):
-    """A table of the CRM database."""
+    """A table or query of a database."""
 
     kind: Literal["jdbc"]
-    table: Annotated[str, Field(pattern=r"^\w+(\.\w+)?$")]
+    connection: Annotated[str, Field(pattern=CONNECTION)] = "crm"
+    table: Annotated[str, Field(pattern=r"^\w+(\.\w+)?$")] | None = None
+    query: str | None = None
+    where: str | None = None
     mode: Literal["full", "append", "lastmodified"]
     check_column: str | None = None
     created_column: str | None = None
+    overlap_minutes: Annotated[int, Field(ge=0)] = 0
+    split_by: str | None = None
+    splits: Annotated[int, Field(ge=1, le=64)] = 1
+    bounds: tuple[int | str, int | str] | None = None
+    fetch_rows: Annotated[int, Field(ge=1)] = 10_000
+    find_deleted: bool = False
 
     @model_validator(mode="after")
-    def _mode_has_its_columns(self):
-        wanted = {"full": (), "append": ("check_column",), "lastmodified": ("check_column", "created_column")}[
-            self.mode
-        ]
+    def _source_and_mode_fit(self):
+        if (self.table is None) == (self.query is None):
+            raise ValueError("needs a table or a query, and not both")
+        wanted = {"full": (), "append": ("check_column",), "lastmodified": ("check_column", "created_column")}
         for key in ("check_column", "created_column"):
-            if (getattr(self, key) is not None) != (key in wanted):
-                raise ValueError(f"has mode {self.mode}, which takes {' and '.join(wanted) or 'no check_column'}")
-        self._must_be_columns(check_column=self.check_column, created_column=self.created_column)
+            if getattr(self, key) is not None and key not in wanted[self.mode]:
+                raise ValueError(f"has mode {self.mode}, which takes no {key}")
+        if self.mode != "full" and self.check_column is None:
+            raise ValueError(f"has mode {self.mode}, which needs a check_column")
+        self._must_be_columns(
+            check_column=self.check_column, created_column=self.created_column, split_by=self.split_by
+        )
+        allowed = {"append": ("date", "timestamp", "int", "bigint"), "lastmodified": ("date", "timestamp")}
         for column in filter(None, (self.check_column, self.created_column)):
-            if self.columns[column].type not in ("date", "timestamp"):
+            if self.columns[column].type not in allowed[self.mode]:
                 raise ValueError(
-                    f"checks {column!r}, which is {self.columns[column].type}: it must be a date or timestamp"
+                    f"checks {column!r}, which is {self.columns[column].type}: mode {self.mode} takes "
+                    f"{', '.join(allowed[self.mode])}"
                 )
+        if self.overlap_minutes and (self.mode == "full" or self.columns[self.check_column].type != "timestamp"):
+            raise ValueError("has overlap_minutes, which only a check_column of type timestamp can have")
+        if self.find_deleted and self.mode != "full":
+            raise ValueError("has find_deleted, which only mode full can know")
+        if (self.bounds or self.splits > 1) and not self.split_by:
+            raise ValueError("has bounds or splits, which need a split_by column")
         for name, column in self.columns.items():
             if column.required or column.allowed:
-                raise ValueError(f"puts required or allowed on {name!r}: rules at the door are for files")
+                raise ValueError(f"puts required or allowed on {name!r}: rules at the door are for files and topics")
         return self
 
 
-class FilesFeed(Feed):
-    """JSON lines in a directory of the spool; the file's name says on which day it arrived."""
+class LogFeed(Feed):
+    """Events as lines of text, from files or a topic: each is parsed and judged, and passes or is held back."""
+
+    format: Literal["json", "csv", "combined"] = "json"
+    delimiter: Annotated[str, Field(pattern=r"^[^'\\`\"\n]$")] = ","
+    timestamp_column: str
+    timestamp_format: Plain | None = None
+    timestamp_zone: str | None = None
+
+    @model_validator(mode="after")
+    def _columns_fit(self):
+        self._must_be_columns(timestamp_column=self.timestamp_column)
+        if self.columns[self.timestamp_column].type != "string":
+            raise ValueError("needs type string for its timestamp_column: it is kept as it was written")
+        taken = set(WRITTEN).intersection(self.columns)
+        if taken:
+            raise ValueError(f"has columns named {', '.join(sorted(taken))}, which collection writes itself")
+        if self.format == "combined" and (wrong := set(self.columns).difference((*COMBINED, DIGEST))):
+            raise ValueError(
+                f"has columns {', '.join(sorted(wrong))}, but a combined log has {', '.join(COMBINED)} and {DIGEST}"
+            )
+        if self.timestamp_zone and self.timestamp_zone not in zoneinfo.available_timezones():
+            raise ValueError(f"has timestamp_zone {self.timestamp_zone!r}, which is no time zone")
+        return self
+
+
+class FilesFeed(LogFeed):
+    """Files in a directory of the spool, plain or .gz; a file's name says on which day it arrived."""
 
     kind: Literal["files"]
     directory: Annotated[str, Field(pattern=r"^[\w-]+(/[\w-]+)*$")]
     pattern: Plain
-    timestamp_column: str
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    header: bool = False
 
     @model_validator(mode="after")
-    def _pattern_and_timestamp(self):
+    def _pattern_has_the_day(self):
         if self.pattern.count("{date}") != 1:
             raise ValueError("needs {date} once in its pattern: the day in the name is the day a file arrived")
-        self._must_be_columns(timestamp_column=self.timestamp_column)
-        if self.columns[self.timestamp_column].type != "string":
-            raise ValueError("needs type string for its timestamp_column: it is kept as it was written")
-        taken = {"source_file", "received_date", "reason", "row_key", "payload"}.intersection(self.columns)
-        if taken:
-            raise ValueError(f"has columns named {', '.join(sorted(taken))}, which collection writes itself")
+        if self.header and self.format != "csv":
+            raise ValueError("has a header, which only format csv has")
         return self
 
     @property
@@ -161,11 +220,24 @@ class FilesFeed(Feed):
         return rf"^{before}(\d{{4}}-\d{{2}}-\d{{2}}){after}$"
 
 
-_feed = TypeAdapter(Annotated[JdbcFeed | FilesFeed, Field(discriminator="kind")])
+class KafkaFeed(LogFeed):
+    """A topic: the records up to the end of a day, by the broker's time stamps."""
+
+    kind: Literal["kafka"]
+    connection: Annotated[str, Field(pattern=CONNECTION)] = "kafka"
+    topic: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    max_messages: Annotated[int, Field(ge=1)] = 5_000_000
 
 
-def load_feeds(path: Path = PATH) -> dict[str, Feed]:
-    """Name → feed, in the order of the file; every fault of the file in one PlatformError, a sentence each."""
+_feed = TypeAdapter(Annotated[JdbcFeed | FilesFeed | KafkaFeed, Field(discriminator="kind")])
+
+
+def load_feeds(path: Path | None = None) -> dict[str, Feed]:
+    """Name → feed, in the order of the file (MDP_FEEDS, else the shipped one).
+
+    Every fault of the file is said in one PlatformError, a sentence each.
+    """
+    path = path or Path(os.environ.get("MDP_FEEDS") or PATH)
     blocks = _read_yaml(path)
     feeds, faults = {}, []
     for name, block in blocks.items():
@@ -187,8 +259,8 @@ def pick(names: list[str] | None, kind: str | None = None) -> list[Feed]:
     for name in names or ():
         if name not in feeds:
             raise unknown("feed", name, feeds)
-    if kind and kind not in ("jdbc", "files"):
-        raise unknown("kind of feed", kind, ("jdbc", "files"))
+    if kind and kind not in KINDS:
+        raise unknown("kind of feed", kind, KINDS)
     return [f for f in feeds.values() if (not names or f.name in names) and kind in (None, f.kind)]
 
 
@@ -219,9 +291,10 @@ def _read_yaml(path: Path) -> dict:
 
 def _sentence(fault: dict) -> str:
     """One pydantic fault as a sentence with the key's place and what is allowed there."""
-    place = [str(part) for part in fault["loc"] if part not in ("jdbc", "files")]
+    place = [str(part) for part in fault["loc"] if part not in KINDS]
     key, where = ".".join(place), ".".join(place[:-1])
-    model = Column if place[:1] == ["columns"] else FilesFeed if fault["loc"][:1] == ("files",) else JdbcFeed
+    model = {"files": FilesFeed, "kafka": KafkaFeed}.get(fault["loc"][0] if fault["loc"] else "", JdbcFeed)
+    model = Column if place[:1] == ["columns"] else model
     names = (field.alias or name for name, field in model.model_fields.items() if name != "name")
     allowed = f"allowed keys: {', '.join(sorted(names))}"
     match fault["type"]:
@@ -230,7 +303,7 @@ def _sentence(fault: dict) -> str:
         case "missing":
             return f"key {place[-1]!r}{f' of {where}' if where else ''} is missing; {allowed}"
         case "union_tag_not_found" | "union_tag_invalid":
-            return f"key 'kind' must be jdbc or files; {allowed}"
+            return f"key 'kind' must be {', '.join(KINDS[:-1])} or {KINDS[-1]}; {allowed}"
         case "literal_error":
             return f"key {key!r} is {fault['input']!r}; allowed: {fault['ctx']['expected']}"
         case "value_error":

@@ -9,6 +9,7 @@ from pyspark.errors import PySparkException
 
 from ingestion.feeds import PATH, JdbcFeed
 from ingestion.protect import protect
+from warehouse.connections import database
 from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError
 from warehouse.session import session
@@ -17,24 +18,17 @@ from warehouse.settings import settings
 FETCH_ROWS = "10000"
 
 
-def options() -> dict[str, str]:
-    """Spark's options for a connection to the CRM database."""
-    conf = settings()
-    found = {"url": conf.crm_url, "driver": conf.crm_driver, "fetchsize": FETCH_ROWS, "preferTimestampNTZ": "true"}
-    password = conf.crm_password()
-    return found | ({"user": conf.crm_user} if conf.crm_user else {}) | ({"password": password} if password else {})
-
-
-def source_table(name: str, table: str):
-    """The table of the CRM database as a frame; PlatformError (without the password) if it cannot be opened."""
+def source_table(name: str, table: str, connection: str = "crm"):
+    """The table of a connection's database as a frame; PlatformError (without the password) if it cannot be opened."""
+    source = database(connection)
     try:
-        frame = session().read.format("jdbc").options(**options(), dbtable=table).load()
+        reader = session().read.format("jdbc").options(**source.jdbc_options(), fetchsize=FETCH_ROWS)
+        frame = reader.options(preferTimestampNTZ="true", dbtable=table).load()
         _ = frame.schema  # a frame is lazy: ask for its columns now, so that the fault has a place
         return frame
     except PySparkException as error:
         reason = str(error).split("\n")[0]
-        where = settings().crm_url.split("?")[0].split(";")[0]
-        raise PlatformError(f"{name}: table {table} of {where} cannot be read: {reason}") from None
+        raise PlatformError(f"{name}: table {table} of {source.address} cannot be read: {reason}") from None
 
 
 def check_columns(feed: JdbcFeed, found: dict[str, str]) -> None:
@@ -91,7 +85,7 @@ def condition(feed: JdbcFeed, inputs: dict) -> str | None:
 
 def read(feed: JdbcFeed, inputs: dict):
     """(source rows as declared, the same protected): both lazy, the first to be counted, the second to be written."""
-    frame = source_table(feed.name, feed.table)
+    frame = source_table(feed.name, feed.table, feed.connection)
     types = {f.name: f.dataType.simpleString().replace("timestamp_ntz", "timestamp") for f in frame.schema.fields}
     check_columns(feed, types)
     chosen = condition(feed, inputs)

@@ -18,6 +18,7 @@ from sample.parameters import HISTORY_DAYS, SIZE
 from sample.population import Population, World, build_population, n_registered
 from sample.shopping import Orders, orders_of
 from sample.spool import FEEDS, LONGEST_WAY, Lines, Spool, ads_lines, web_lines
+from warehouse.connections import database
 from warehouse.errors import PlatformError, unknown
 from warehouse.settings import settings
 
@@ -182,11 +183,7 @@ def _known(world: World, people: Population, day: int) -> Population:
 def _write_crm(tables: dict) -> None:
     from warehouse.session import session
 
-    conf = settings()
-    options = {"driver": conf.crm_driver}
-    if conf.crm_user:
-        options |= {"user": conf.crm_user, "password": conf.crm_password() or ""}
-    crm.write_tables(session(), tables, conf.crm_url, options)
+    crm.write_tables(session(), tables, database("crm").jdbc_options())
 
 
 def _refuse_future(day: int) -> None:

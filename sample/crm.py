@@ -44,16 +44,16 @@ def tables_at(world: World, people: Population, day: int, lived: list[Orders], d
     }
 
 
-def write_tables(spark, tables: dict[str, pa.Table], url: str, options: dict[str, str]) -> None:
-    """Replace the tables in the CRM database through the engine's JDBC writer; `options` has driver, user, password."""
+def write_tables(spark, tables: dict[str, pa.Table], options: dict[str, str]) -> None:
+    """Replace the tables in the CRM database through the engine's JDBC writer; `options` are those of its connection."""
 
     def write(item: tuple[str, pa.Table]) -> None:
         name, table = item
         types = ", ".join(f"{c} VARCHAR({_WIDTHS[c]})" for c in table.column_names if c in _WIDTHS)
-        writer = spark.createDataFrame(table).write.mode("overwrite").options(**options)
+        writer = spark.createDataFrame(table).write.format("jdbc").mode("overwrite").options(**options)
         if types:
             writer = writer.option("createTableColumnTypes", types)
-        writer.option("batchsize", 10_000).jdbc(url, name)
+        writer.options(dbtable=name, batchsize=10_000).save()
 
     with ThreadPoolExecutor(3) as pool:  # the time goes into round trips, not into rows
         list(pool.map(write, tables.items()))

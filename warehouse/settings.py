@@ -28,9 +28,6 @@ class Settings:
     embedded: bool
     warehouse_uri: str
     spool_uri: str
-    crm_url: str
-    crm_driver: str
-    crm_user: str | None
     state_url: str
     mlflow_uri: str
     key_file: Path
@@ -57,11 +54,6 @@ class Settings:
     def logs_dir(self) -> Path:
         return self.home / "logs"
 
-    def crm_password(self) -> str | None:
-        """The CRM's password from MDP_CRM_PASSWORD or the file MDP_CRM_PASSWORD_FILE; never kept in the object."""
-        path = os.environ.get("MDP_CRM_PASSWORD_FILE")
-        return Path(path).read_text().strip() if path else os.environ.get("MDP_CRM_PASSWORD")
-
 
 def settings() -> Settings:
     """Read the settings afresh; a value that cannot be used raises PlatformError naming the variable."""
@@ -69,7 +61,6 @@ def settings() -> Settings:
     home = Path(env("MDP_HOME") or PROJECT / ".mdp").expanduser().resolve()
     ports = read_run(home).get("ports", {})
     sample = (env("MDP_SAMPLE") or "on").lower() not in ("off", "0", "false", "no")
-    crm_url = env("MDP_CRM_URL") or f"jdbc:derby:{home}/sample/crm;create=true"
     return Settings(
         home=home,
         tz=_zone(env("MDP_TZ") or "Asia/Shanghai"),
@@ -80,9 +71,6 @@ def settings() -> Settings:
         embedded=not env("MDP_CONNECT_URL"),
         warehouse_uri=env("MDP_WAREHOUSE_URI") or str(home / "warehouse"),
         spool_uri=env("MDP_SPOOL_URI") or str(home / "sample" / "spool"),
-        crm_url=crm_url,
-        crm_driver=env("MDP_CRM_DRIVER") or _driver(crm_url),
-        crm_user=env("MDP_CRM_USER") or None,
         state_url=env("MDP_STATE_URL") or f"sqlite:///{home}/state.db",
         mlflow_uri=env("MDP_MLFLOW_URI") or f"sqlite:///{home}/mlflow/mlflow.db",
         key_file=Path(env("MDP_KEY_FILE") or home / "keys" / "privacy.key"),
@@ -122,16 +110,3 @@ def _zone(name: str) -> str:
     except (ZoneInfoNotFoundError, ValueError):
         raise PlatformError(f"MDP_TZ={name!r} is not a time zone: use a name such as Asia/Shanghai or UTC") from None
     return name
-
-
-def _driver(url: str) -> str:
-    drivers = {
-        "derby": "org.apache.derby.jdbc.EmbeddedDriver",  # the autoloaded driver fails inside the engine
-        "mariadb": "org.mariadb.jdbc.Driver",
-        "mysql": "com.mysql.cj.jdbc.Driver",
-        "postgresql": "org.postgresql.Driver",
-    }
-    kind = url.split(":")[1] if url.startswith("jdbc:") and url.count(":") >= 2 else ""
-    if kind not in drivers:
-        raise PlatformError(f"MDP_CRM_URL must be a JDBC URL of {', '.join(drivers)}, not {url.split('?')[0]!r}")
-    return drivers[kind]

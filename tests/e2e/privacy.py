@@ -19,8 +19,8 @@ def clear_values(home: Path) -> set[str]:
     from tests.conftest import PROJECT
 
     code = (
-        "from warehouse.session import session\nfrom warehouse.settings import settings\nc = settings()\n"
-        "df = session().read.format('jdbc').option('url', c.crm_url).option('driver', c.crm_driver)"
+        "from warehouse.session import session\nfrom warehouse.connections import database\n"
+        "df = session().read.format('jdbc').options(**database('crm').jdbc_options())"
         ".option('dbtable', 'customers').load()\n"
         "for row in df.select('phone', 'email').collect():\n    [print(v) for v in row if v]\n"
     )

@@ -47,11 +47,11 @@ def world(spark, tmp_path, monkeypatch):
 
 
 def write_crm(spark, buyers: list, purchases: list) -> None:
-    from ingestion.jdbc import options
+    from warehouse.connections import database
 
     def put(rows, schema, table):
         frame = spark.createDataFrame(rows, schema)
-        frame.write.format("jdbc").options(**options(), dbtable=table).mode("overwrite").save()
+        frame.write.format("jdbc").options(**database("crm").jdbc_options(), dbtable=table).mode("overwrite").save()
 
     schema = "customer_id string, phone string, email string, id_number string, latitude double"
     put(buyers, schema, "try_buyers")
@@ -66,7 +66,9 @@ def write_crm(spark, buyers: list, purchases: list) -> None:
     }
     frame = spark.createDataFrame(texts, ", ".join(f"{n} string" for n in names))
     frame = frame.selectExpr(*[f"cast({n} as {types.get(n, 'string')}) as {n}" for n in names])
-    frame.write.format("jdbc").options(**options(), dbtable="try_purchases").mode("overwrite").save()
+    frame.write.format("jdbc").options(**database("crm").jdbc_options(), dbtable="try_purchases").mode(
+        "overwrite"
+    ).save()
 
 
 def purchases_of(ds: str) -> list:
@@ -219,10 +221,10 @@ def test_a_table_is_read_protected_and_by_business_day(spark, world):
 
 
 def test_a_changed_table_stops_with_a_diff_and_the_other_feeds_go_on(spark, world):
-    from ingestion.jdbc import options
+    from warehouse.connections import database
 
     frame = spark.sql("select 'c1' as customer_id, 1 as phone, 'x' as nickname")
-    frame.write.format("jdbc").options(**options(), dbtable="try_buyers").mode("overwrite").save()
+    frame.write.format("jdbc").options(**database("crm").jdbc_options(), dbtable="try_buyers").mode("overwrite").save()
     drop(world, f"{EVENTS}-{DAY}.jsonl", event("e1"))
     with pytest.raises(PlatformError) as caught:
         ingest(feeds=(EVENTS, BUYERS))

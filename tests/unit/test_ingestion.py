@@ -56,19 +56,19 @@ def test_the_shipped_feeds_hold():
     [
         (
             lambda b: b["crm__orders"].update(tabel="x"),
-            "feed crm__orders: unknown key 'tabel'; allowed keys: check_column, columns",
+            "feed crm__orders: unknown key 'tabel'; allowed keys: bounds, check_column, columns",
         ),
         (
             lambda b: b["crm__orders"].pop("table"),
-            "feed crm__orders: key 'table' is missing; allowed keys: check_column",
+            "feed crm__orders: it needs a table or a query, and not both",
         ),
         (lambda b: b["crm__orders"].pop("subject"), "feed crm__orders: key 'subject' is missing"),
         (lambda b: b["crm__orders"].update(mode="fulll"), "key 'mode' is 'fulll'; allowed: 'full', 'append' or"),
-        (lambda b: b["crm__orders"].update(kind="csv"), "feed crm__orders: key 'kind' must be jdbc or files"),
+        (lambda b: b["crm__orders"].update(kind="csv"), "feed crm__orders: key 'kind' must be jdbc, files or kafka"),
         (lambda b: b["crm__orders"].update(subject="nobody"), "names 'nobody' as its subject, which is not among"),
         (
-            lambda b: b["crm__orders"].pop("created_column"),
-            "has mode lastmodified, which takes check_column and created",
+            lambda b: b["crm__orders"].pop("check_column"),
+            "has mode lastmodified, which needs a check_column",
         ),
         (lambda b: b["crm__orders"].update(check_column="channel"), "checks 'channel', which is string"),
         (
