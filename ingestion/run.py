@@ -9,11 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from ingestion import collect, jdbc
+from ingestion.commit import expect, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, load_feeds, pick
 from warehouse import state
 from warehouse.dates import days, parse_ds, shift
 from warehouse.errors import PlatformError
-from warehouse.partitions import replace_partition
 from warehouse.session import session
 from warehouse.state import Load
 
@@ -189,48 +189,24 @@ def _contents(inputs: dict) -> list[tuple[str, str]]:
 
 
 def _load(feed: Feed, load: Load) -> None:
-    """Read, protect, write, count and publish what the intent says."""
+    """Read, protect, write apart, count and publish what the intent says."""
+    spec = {"ds": load.ds}
     if isinstance(feed, FilesFeed):
-        n_rows, n_quarantined = _load_files(feed, load)
+        written = write_apart(collect.read(feed, load.inputs), feed, load, spec)
+        expect(feed, load, written, collect.n_rows(load.inputs))
+    else:
+        source, rows = jdbc.read(feed, load.inputs)
+        expected = source.count()
+        written = write_apart(rows, feed, load, spec)
+        # A source in use may change between count and read; what was written must then lie between two counts.
+        if written.n_rows != expected:
+            low, high = sorted((expected, source.count()))
+            expect(feed, load, written, min(max(low, written.n_rows), high))
+    publish(written, feed, spec)
+    if isinstance(feed, FilesFeed):
         taken = [(file["name"], file["digest"], file["n_bytes"]) for file in load.inputs["files"]]
         state.take_files(feed.name, load.ds, taken)
-    else:
-        n_rows, n_quarantined = _load_table(feed, load), 0
-    state.publish_load(feed.name, load.ds, n_rows, n_quarantined)
-
-
-def _load_table(feed: Feed, load: Load) -> int:
-    source, rows = jdbc.read(feed, load.inputs)
-    expected = source.count()
-    written = _write(rows, feed.raw_table, load)
-    # A source in use may change between count and read; what was written must then lie between two counts.
-    if written != expected and not min(expected, again := source.count()) <= written <= max(expected, again):
-        raise PlatformError(
-            f"{feed.name}: {written} rows were written for {load.ds}, but the source has {again}: run it again"
-        )
-    return written
-
-
-def _load_files(feed: Feed, load: Load) -> tuple[int, int]:
-    good, bad, kept = collect.read(feed, load.inputs)
-    try:
-        written = _write(good, feed.raw_table, load), _write(bad, feed.quarantine_table, load)
-    finally:
-        kept.unpersist()
-    expected = sum(file["n_lines"] for file in load.inputs["files"])
-    if sum(written) != expected:
-        raise PlatformError(
-            f"{feed.name}: the files of {load.ds} had {expected} lines, but {written[0]} rows were written and "
-            f"{written[1]} quarantined: a file is still being written to; run it again when it is complete"
-        )
-    return written
-
-
-def _write(rows, table: str, load: Load) -> int:
-    """Replace the load's partition with the rows plus `load_id`; returns the number of rows that are there."""
-    named = rows.selectExpr("*", f"'{load.load_id}' as load_id")
-    replace_partition(named, table, load.ds)
-    return _count(table, load.ds)
+    state.publish_load(feed.name, load.ds, written.n_rows, written.n_quarantined)
 
 
 def _count(table: str, ds: str) -> int:

@@ -15,23 +15,42 @@ def replace_partition(df, table: str, ds: str) -> None:
 
     The table is created from the frame's schema when missing. Raises PlatformError when its columns differ.
     """
-    spark = session()
     parse_ds(ds)
+    given = {f.name: f.dataType.simpleString() for f in df.schema.fields}
+    columns = _table_with(table, given, ["ds"], ds)
+    ordered = ", ".join(f"`{name}`" for name in columns)
+    session().sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
+
+
+def point_partition(table: str, columns: dict[str, str], spec: dict[str, str], location: str) -> None:
+    """Make the partition `spec` (ds first) of `table` the Parquet files in `location`, in one step of the metastore.
+
+    `columns` is name → type. The table is created when missing. Raises PlatformError when its columns differ.
+    """
+    parse_ds(spec["ds"])
+    _table_with(table, columns, list(spec), spec["ds"])
+    named = ", ".join(f"{name} = '{value}'" for name, value in spec.items())
+    session().sql(f"alter table {table} add if not exists partition ({named}) location '{location}'")
+    session().sql(f"alter table {table} partition ({named}) set location '{location}'")
+
+
+def _table_with(table: str, columns: dict[str, str], partitioned_by: list[str], ds: str) -> list[str]:
+    """The table's columns in its own order, the table created when missing; PlatformError when they differ."""
+    spark = session()
     fields = _fields(table)
     if fields is None:
-        columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in df.schema.fields)
+        listed = ", ".join(f"`{name}` {kind}" for name, kind in columns.items())
+        by = ", ".join(f"{name} string" for name in partitioned_by)
         spark.sql(f"create database if not exists {table.split('.')[0]}")
-        spark.sql(f"create table if not exists {table} ({columns}) partitioned by (ds string) stored as parquet")
+        spark.sql(f"create table if not exists {table} ({listed}) partitioned by ({by}) stored as parquet")
         fields = _fields(table)
-    wanted = [(f.name, f.dataType.simpleString()) for f in fields if f.name != "ds"]
-    given = {f.name: f.dataType.simpleString() for f in df.schema.fields}
-    if dict(wanted) != given:
+    wanted = {f.name: f.dataType.simpleString() for f in fields if f.name not in partitioned_by}
+    if wanted != columns:
         raise PlatformError(
-            f"the columns of {table} differ from what the run wants to write for {ds}: table {dict(wanted)}, "
-            f"run {given}; rename the table away or change the declaration, then run again"
+            f"the columns of {table} differ from what the run wants to write for {ds}: table {wanted}, "
+            f"run {columns}; rename the table away or change the declaration, then run again"
         )
-    ordered = ", ".join(f"`{name}`" for name, _ in wanted)
-    spark.sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
+    return list(wanted)
 
 
 def _fields(table: str):

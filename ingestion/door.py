@@ -1,0 +1,107 @@
+"""The door for events: each line of text becomes a row that passes, or is held back with the first rule it breaks.
+
+What comes in is a frame of lines, from files or a topic: `value`, where it stood (`source`, …), the day it arrived
+(`received_date`) and the UTC bounds `low` <= t < `high` of the events it may bring. What goes out is one frame that is
+written once: the declared columns of the rows that pass, and of those held back the reason and the sealed line.
+"""
+
+from pyspark.sql.connect.functions import col
+
+from ingestion.feeds import COMBINED, DIGEST, LogFeed
+from ingestion.protect import protect, seal
+
+# An ISO-8601 time without an offset could mean any zone: it is refused, not guessed.
+OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
+COMBINED_TIME = "dd/MMM/yyyy:HH:mm:ss Z"
+MAX_LINE_BYTES = 1 << 20
+HEADER = "header"
+HELD = ("reason", "row_key", "payload", "key_id")  # columns of rows held back; null in those that pass
+
+
+def judge(lines, feed: LogFeed, origin: dict[str, str]):
+    """The judged frame of `lines`: raw columns, `event_time`, `received_date`, `origin`, HELD and boolean `held`.
+
+    `origin` is name → SQL of the columns that say where a row came from. Nothing personal is in clear in any of them.
+    """
+    parsed = lines.selectExpr("*", f"{_parse(feed)} as parsed")
+    rows = parsed.selectExpr("*", f"{_row(feed)} as row")
+    timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
+    judged = timed.selectExpr("*", f"{reason(feed)} as reason")
+    passed = "if(reason is null, {}, null) as `{}`"
+    columns = [passed.format(f"row.`{name}`", name) for name in feed.columns]
+    # The bytes of a line that is no UTF-8 are kept one to one, as Latin-1 reads them.
+    text = "if(is_valid_utf8(value), value, decode(cast(value as binary), 'ISO-8859-1'))"
+    held = ["reason", f"if(reason is null, null, row.`{feed.key[0]}`) as row_key", f"if(reason is null, null, {text}) as payload"]
+    where = [f"{sql} as `{name}`" for name, sql in origin.items()]
+    kept = judged.selectExpr(*columns, passed.format("event_time", "event_time"), "received_date", *where, *held)
+    binding = "if(reason is null, null, coalesce(cast(row_key as string), source)) as bound_to"
+    sealed = seal(protect(kept.selectExpr("*", binding), feed), feed.quarantine_table, "payload", "bound_to")
+    return sealed.drop("bound_to").withColumn("held", col("reason").isNotNull())
+
+
+def _parse(feed: LogFeed) -> str:
+    """SQL of the line as a struct with `_corrupt`, null fields where it holds nothing."""
+    if feed.format == "combined":  # a CSV of blanks, whose time holds one: two fields
+        kinds = {name: feed.columns[name].type if name in feed.columns else "string" for name in COMBINED}
+        kinds["requested_at"] = "string"
+        fields = [f"`{name}` {kind}" for name, kind in kinds.items()]
+        fields.insert(list(kinds).index("requested_at") + 1, "`_offset` string")
+        options = {"sep": " ", "quote": '"', "escape": r"\\", "nullValue": "-"}
+    else:
+        fields = [f"`{name}` {column.type}" for name, column in feed.columns.items() if name != DIGEST]
+        options = {"sep": feed.delimiter} if feed.format == "csv" else {"allowNonNumericNumbers": "false"}
+    options |= {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
+    function, text = ("from_json", "value") if feed.format == "json" else ("from_csv", "rtrim('\\r', value)")
+    named = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
+    return f"{function}({text}, '{', '.join([*fields, '`_corrupt` string'])}', map({named}))"
+
+
+def _row(feed: LogFeed) -> str:
+    """SQL of the parsed struct with the declared columns under their names."""
+    if feed.format == "json" and DIGEST not in feed.columns:
+        return "parsed"
+    made = {DIGEST: "sha2(value, 256)"}
+    if feed.format == "combined":
+        made["requested_at"] = "concat(substring(parsed.requested_at, 2), ' ', rtrim(']', parsed._offset))"
+    fields = [f"'{name}', {made.get(name, f'parsed.`{name}`')}" for name in (*feed.columns, "_corrupt")]
+    return f"if(parsed is null, null, named_struct({', '.join(fields)}))"
+
+
+def _event_time(feed: LogFeed) -> str:
+    at = f"row.`{feed.timestamp_column}`"
+    pattern = feed.timestamp_format or (COMBINED_TIME if feed.format == "combined" else None)
+    if feed.timestamp_zone:
+        local = f"try_to_timestamp({at}, '{pattern}')" if pattern else f"try_cast({at} as timestamp)"
+        return f"to_utc_timestamp({local}, '{feed.timestamp_zone}')"
+    return f"try_to_timestamp({at}, '{pattern}')" if pattern else f"try_cast({at} as timestamp)"
+
+
+def reason(feed: LogFeed) -> str:
+    """SQL of the first rule that a parsed line breaks, null if it breaks none.
+
+    Spark's JSON parser takes the first object of a line and forgets what follows, so a line must also look like one
+    object; cheap tests come first, a regular expression costs like parsing.
+    """
+    rules = [(f"octet_length(value) > {MAX_LINE_BYTES}", "too_long"), ("not is_valid_utf8(value)", "bad_encoding")]
+    if getattr(feed, "header", False):
+        rules.append(("value = header", HEADER))
+    broken = "row is null or row._corrupt is not null"
+    if feed.format == "json":
+        whole = r"(value like '{%}' or value rlike r'^\s*\{.*\}\s*$')"
+        second = r"(contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{')"
+        broken = f"{broken} or not {whole} or {second}"
+    rules.append((broken, f"malformed_{feed.format}"))
+    for name, column in feed.columns.items():
+        if column.required:
+            empty = f" or trim(row.`{name}`) = ''" if column.type == "string" else ""
+            rules.append((f"row.`{name}` is null{empty}", f"missing_field:{name}"))
+    at = feed.timestamp_column
+    zoned = feed.timestamp_zone or feed.timestamp_format or feed.format == "combined"
+    bare = "" if zoned else f" or not row.`{at}` rlike r'{OFFSET}'"
+    rules.append((f"event_time is null{bare}", f"bad_timestamp:{at}"))
+    for name, column in feed.columns.items():
+        if column.allowed:
+            values = ", ".join(f"'{value}'" for value in column.allowed)
+            rules.append((f"row.`{name}` not in ({values})", f"unknown_value:{name}"))
+    rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
+    return "case " + " ".join(f"when {broken} then '{reason}'" for broken, reason in rules) + " end"
