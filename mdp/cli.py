@@ -96,13 +96,14 @@ def env() -> None:
 def ingest(
     ds: Ds, from_ds: From = None,
     feed: Annotated[list[str] | None, typer.Option("--feed", help="only this feed (may be given again)")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="only feeds of this kind: jdbc or files")] = None,
-    reload: Annotated[bool, typer.Option("--reload", help="read the day's files anew")] = False,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="only jdbc, files or kafka (may be given again)")] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="read the day's files or offsets anew")] = False,
+    accept_gap: Annotated[bool, typer.Option("--accept-gap", help="go on where a broker has dropped records")] = False,
 ) -> None:  # fmt: skip
     """Load the day's rows of all feeds into raw, personal data protected on the way."""
     from ingestion.run import ingest as ingest_feeds
 
-    ingest_feeds(ds, from_ds=from_ds, feeds=feed, kind=kind, reload=reload)
+    ingest_feeds(ds, from_ds=from_ds, feeds=feed, kinds=kind, reload=reload, accept_gap=accept_gap)
 
 
 @app.command()
