@@ -126,8 +126,9 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -
         return f"{n:,} records of {feed.topic}" + (
             f", {lost:,} records were dropped by the broker before" if lost else ""
         )
-    if not isinstance(feed, FilesFeed):
-        return ""
+    if isinstance(feed, JdbcFeed):
+        jdbc.record_new(feed, inputs, ds)
+        return "; ".join(inputs.get("notes", []))
     n = len(inputs["files"])
     note = f"{n} file{'s' * (n != 1)}" if n else f"no new file in {collect.spool_path(feed)}"
     return note + (f", sent again and left out: {', '.join(inputs['resent'])}" if inputs["resent"] else "")
@@ -136,11 +137,11 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -
 def _inputs(feed: Feed, ds: str, first: str | None, start: str | None, accept_gap: bool = False) -> dict:
     """What a load of the days first … ds reads; `start` is where the feed's first load began (None: no limit)."""
     common = {"first": first, "start": start}
+    last = state.last_load(feed.name, ds)
     if isinstance(feed, JdbcFeed):
-        return common | jdbc.fix_inputs(feed, first, ds)
+        return common | jdbc.fix_inputs(feed, first, ds, last and last.inputs)
     if isinstance(feed, KafkaFeed):
-        earlier = [load for load in state.loads(feed=feed.name) if load.ds < ds]
-        return common | topics.fix_inputs(feed, ds, first, earlier[-1].inputs if earlier else None, accept_gap)
+        return common | topics.fix_inputs(feed, ds, first, last and last.inputs, accept_gap)
     others = [file for load in state.loads(feed=feed.name) if load.ds != ds for file in load.inputs["files"]]
     return common | collect.fix_inputs(feed, ds, start, others)
 

@@ -14,7 +14,7 @@ from ingestion import collect, jdbc, plan, topics
 from ingestion.commit import expect, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
 from warehouse import state
-from warehouse.dates import days, parse_ds
+from warehouse.dates import days, parse_ds, shift
 from warehouse.errors import PlatformError
 from warehouse.partitions import drop_batches
 from warehouse.session import session
@@ -56,6 +56,18 @@ def ingest(
         raise PlatformError("\n".join(str(fault) for fault in faults))
     _publish_raw(ds)
     return [waiting[f.name].result() for f in chosen]
+
+
+def dry_run(ds: str, from_ds: str | None = None, feeds: list[str] | None = None) -> str:
+    """What `ingest` would read from databases, in text; nothing is read but counts, nothing is stored."""
+    parse_ds(ds)
+    session()
+    plans = []
+    for feed in pick(feeds, ["jdbc"]):
+        earlier = [load for load in state.loads(feed=feed.name) if load.ds < ds]
+        first = shift(earlier[-1].ds, 1) if earlier else from_ds
+        plans.append(jdbc.plan(feed, jdbc.fix_inputs(feed, first, ds, earlier[-1].inputs if earlier else None)))
+    return "\n".join(plans)
 
 
 def _ingest_feed(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_gap: bool) -> dict:
@@ -116,7 +128,8 @@ def _load_table(feed: JdbcFeed, load: Load) -> tuple[int, int]:
     spec = {"ds": load.ds}
     source, rows = jdbc.read(feed, load.inputs)
     expected = source.count()
-    written = write_apart(rows, feed, load, spec)
+    with jdbc.faults(feed):
+        written = write_apart(rows, feed, load, spec)
     # A source in use may change between count and read; what was written must then lie between two counts.
     if written.n_rows != expected:
         low, high = sorted((expected, source.count()))

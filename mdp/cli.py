@@ -99,11 +99,15 @@ def ingest(
     kind: Annotated[list[str] | None, typer.Option("--kind", help="only jdbc, files or kafka (may be given again)")] = None,
     reload: Annotated[bool, typer.Option("--reload", help="read the day's files or offsets anew")] = False,
     accept_gap: Annotated[bool, typer.Option("--accept-gap", help="go on where a broker has dropped records")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what databases would be asked")] = False,
 ) -> None:  # fmt: skip
     """Load the day's rows of all feeds into raw, personal data protected on the way."""
-    from ingestion.run import ingest as ingest_feeds
+    from ingestion import run
 
-    ingest_feeds(ds, from_ds=from_ds, feeds=feed, kinds=kind, reload=reload, accept_gap=accept_gap)
+    if dry_run:
+        print(run.dry_run(ds, from_ds, feed))
+        return
+    run.ingest(ds, from_ds=from_ds, feeds=feed, kinds=kind, reload=reload, accept_gap=accept_gap)
 
 
 @app.command()

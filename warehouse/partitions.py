@@ -22,19 +22,24 @@ def replace_partition(df, table: str, ds: str) -> None:
     session().sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
 
 
-def point_partition(table: str, columns: dict[str, str], spec: dict[str, str], location: str) -> None:
+def point_partition(
+    table: str, columns: dict[str, str], spec: dict[str, str], location: str, loose: frozenset[str] = frozenset()
+) -> None:
     """Make the partition `spec` (ds first) of `table` the Parquet files in `location`, in one step of the metastore.
 
-    `columns` is name → type. The table is created when missing. Raises PlatformError when its columns differ.
+    `columns` is name → type. The table is created when missing. Raises PlatformError when its columns differ, but for
+    those named in `loose`: the table is given them when they first come, and days without them hold null.
     """
     parse_ds(spec["ds"])
-    _table_with(table, columns, list(spec), spec["ds"])
+    _table_with(table, columns, list(spec), spec["ds"], loose)
     named = ", ".join(f"{name} = '{value}'" for name, value in spec.items())
     session().sql(f"alter table {table} add if not exists partition ({named}) location '{location}'")
     session().sql(f"alter table {table} partition ({named}) set location '{location}'")
 
 
-def _table_with(table: str, columns: dict[str, str], partitioned_by: list[str], ds: str) -> list[str]:
+def _table_with(
+    table: str, columns: dict[str, str], partitioned_by: list[str], ds: str, loose: frozenset[str] = frozenset()
+) -> list[str]:
     """The table's columns in its own order, the table created when missing; PlatformError when they differ."""
     spark = session()
     fields = _fields(table)
@@ -45,12 +50,15 @@ def _table_with(table: str, columns: dict[str, str], partitioned_by: list[str], 
         spark.sql(f"create table if not exists {table} ({listed}) partitioned by ({by}) stored as parquet")
         fields = _fields(table)
     wanted = {f.name: f.dataType.simpleString() for f in fields if f.name not in partitioned_by}
-    if wanted != columns:
+    added = {name: kind for name, kind in columns.items() if name in loose and name not in wanted}
+    if {k: v for k, v in wanted.items() if k not in loose} != {k: v for k, v in columns.items() if k not in loose}:
         raise PlatformError(
             f"the columns of {table} differ from what the run wants to write for {ds}: table {wanted}, "
             f"run {columns}; rename the table away or change the declaration, then run again"
         )
-    return list(wanted)
+    if added:
+        spark.sql(f"alter table {table} add columns ({', '.join(f'`{name}` {kind}' for name, kind in added.items())})")
+    return [*wanted, *added]
 
 
 def _fields(table: str):
