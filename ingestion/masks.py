@@ -150,7 +150,10 @@ _PLUS = "(?<![A-Za-z0-9０-９])[+＋]"
 _AREA = f"(?:[(（]{_digit('0')}{_D}{{2,3}}[)）]{_GAP}|{_digit('0')}{_D}{{2,3}}[-－])"
 REDACTIONS = (
     # an e-mail address
-    (rf"(?<!{_LOCAL})(?:({_LOCAL})(?={_LOCAL}{{2}}))?{_LOCAL}++[@＠]((?:[A-Za-z0-9-]{{1,63}}\.){{1,8}}[A-Za-z]{{2,}})", "$1***@$2"),
+    (
+        rf"(?<!{_LOCAL})(?:({_LOCAL})(?={_LOCAL}{{2}}))?{_LOCAL}++[@＠]((?:[A-Za-z0-9-]{{1,63}}\.){{1,8}}[A-Za-z]{{2,}})",
+        "$1***@$2",
+    ),
     # an identity number of 18 digits, of 15
     (
         f"(?<!{_D})({_REGION}){_D}{{4}}{_GAP}{_CENTURY}{_D}{{2}}{_MONTH_DAY}{_GAP}{_D}{{2}}({_D}[0-9Xx０-９Ｘｘ])(?!{_D})",
