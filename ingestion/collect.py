@@ -20,6 +20,7 @@ from warehouse.session import session
 from warehouse.settings import settings
 
 CHUNK = 4 << 20
+ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
 
 def spool_path(feed: FilesFeed, name: str = "") -> str:
@@ -115,7 +116,7 @@ def read(feed: FilesFeed, inputs: dict):
     bounds = ("cast(low as timestamp) as low", "cast(high as timestamp) as high")
     arrivals = arrivals.selectExpr("source", "header", "received_date", *bounds)
     lines = lines.selectExpr(f"{value} as value", "source", "source_block", "source_row")
-    return judge(lines.join(broadcast(arrivals), "source"), feed, "source", "source_block", "source_row")
+    return judge(lines.join(broadcast(arrivals), "source"), feed, *ORIGIN)
 
 
 def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, int], str]:

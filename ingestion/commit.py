@@ -18,8 +18,8 @@ from pyarrow import fs
 from ingestion import collect
 from ingestion.door import HEADER
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, LogFeed
-from ingestion.privacy import encrypt, read_keys
-from ingestion.protect import stored_columns
+from ingestion.privacy import encrypt
+from ingestion.protect import keys_sealing_with, stored_columns
 from warehouse import state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_id, key_path
@@ -127,7 +127,8 @@ def _write_quarantine(feed: LogFeed, load: Load, parts: str, target: str) -> int
 
 def _from_files(feed: FilesFeed, load: Load, parts: str) -> Callable[[pa.Table], pa.Table]:
     """A function that completes held rows by their line's number and by the line itself, sealed, from its file."""
-    line_of, keys, used_key = _lines(parts), read_keys(str(key_path())), key_id()
+    line_of, used_key = _lines(parts), key_id()
+    keys = keys_sealing_with(used_key, str(key_path()))
 
     def complete(rows: pa.Table) -> pa.Table:
         rows = _without_headers(rows.append_column("source_position", line_of(rows)))
@@ -167,6 +168,8 @@ def _lines(parts: str) -> Callable[[pa.Table], pa.Array]:
             for file, block, low, n in zip(
                 sums["source"], sums["source_block"], sums["source_row_min"], sums["source_row_count"], strict=True
             ):
+                if block is None:  # a row released from quarantine
+                    continue
                 known = blocks.setdefault((file, block), [low, 0])
                 known[:] = min(known[0], low), known[1] + n
     base, before, last = {}, 0, None

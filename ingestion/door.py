@@ -9,6 +9,7 @@ from pyspark.sql.connect.functions import col, expr
 
 from ingestion.feeds import COMBINED, DIGEST, LogFeed
 from ingestion.protect import protect, seal
+from warehouse.settings import settings
 
 # An ISO-8601 time without an offset could mean any zone: it is refused, not guessed.
 OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
@@ -18,18 +19,28 @@ HEADER = "header"
 # The bytes of a line that is no UTF-8 are kept one to one, as Latin-1 reads them.
 LINE_TEXT = "if(is_valid_utf8(value), value, decode(cast(value as binary), 'ISO-8859-1'))"
 
+UNREADABLE = (
+    "if(row is null or row._corrupt is not null or event_time is null, "
+    "raise_error('a released row is no event any more: were the columns of its feed changed?'), cast(null as string))"
+)
 
-def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False):
+
+def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False, released: bool = False):
     """The judged frame of `lines`: raw columns, event_time, received_date, `origin`, reason, row_key and boolean held.
 
     The declared columns are protected, and null in rows held back. Their lines are left out, because passing all rows
     through Python to seal a few costs more than to parse them (whoever reads files seals those few afterwards);
-    `seal_lines` puts them in, as `payload` and `key_id`.
+    `seal_lines` puts them in, as `payload` and `key_id`. Lines that were `released` from quarantine pass whatever held
+    them back, and arrive on their own day.
     """
     parsed = lines.selectExpr("*", f"{_parse(feed)} as parsed")
     rows = parsed.selectExpr("*", f"{_row(feed)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
-    judged = timed.selectExpr("*", f"{reason(feed)} as reason")
+    if released:
+        own_day = f"date_format(from_utc_timestamp(event_time, '{settings().tz}'), 'yyyy-MM-dd') as received_date"
+        judged = timed.selectExpr("*", f"{UNREADABLE} as reason", own_day)
+    else:
+        judged = timed.selectExpr("*", f"{reason(feed)} as reason")
     passed = "if(reason is null, {}, null) as `{}`"
     columns = [passed.format(f"row.`{name}`", name) for name in feed.columns]
     held = ["reason", f"if(reason is null, null, row.`{feed.key[0]}`) as row_key"]

@@ -31,8 +31,8 @@ COMBINED = (
 DIGEST = "line_digest"
 # What collection itself writes beside a feed's columns, in raw or in quarantine.
 WRITTEN = (
-    "event_time", "received_date", "source_file", "source_topic", "source_partition", "source_offset", "source",
-    "source_position", "source_block", "source_row", "reason", "row_key", "payload", "held",
+    "event_time", "received_date", "source", "source_partition", "source_position", "source_block", "source_row",
+    "reason", "row_key", "payload", "held",
 )  # fmt: skip
 
 # These texts become part of SQL: what could end a literal or an identifier is refused here.

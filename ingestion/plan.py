@@ -4,7 +4,7 @@ A load is immutable once its raw gate has passed. Before that it may be taken ag
 day, files when their content has changed (somebody mended the source), any on `reload`.
 """
 
-from ingestion import collect, jdbc, topics
+from ingestion import collect, jdbc, quarantine, topics
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed
 from warehouse import state
 from warehouse.dates import shift
@@ -118,6 +118,7 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -
                 f"use --from {first}, or none"
             )
     inputs = _inputs(feed, ds, first, start, accept_gap)
+    along = f", {len(inputs['released'])} released from quarantine" if inputs.get("released") else ""
     state.unpublish("raw", [ds])
     state.begin_load(feed.name, ds, inputs, replace=True)
     if isinstance(feed, KafkaFeed):
@@ -131,7 +132,7 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -
         return "; ".join(inputs.get("notes", []))
     n = len(inputs["files"])
     note = f"{n} file{'s' * (n != 1)}" if n else f"no new file in {collect.spool_path(feed)}"
-    return note + (f", sent again and left out: {', '.join(inputs['resent'])}" if inputs["resent"] else "")
+    return note + along + (f", sent again and left out: {', '.join(inputs['resent'])}" if inputs["resent"] else "")
 
 
 def _inputs(feed: Feed, ds: str, first: str | None, start: str | None, accept_gap: bool = False) -> dict:
@@ -140,6 +141,7 @@ def _inputs(feed: Feed, ds: str, first: str | None, start: str | None, accept_ga
     last = state.last_load(feed.name, ds)
     if isinstance(feed, JdbcFeed):
         return common | jdbc.fix_inputs(feed, first, ds, last and last.inputs)
+    common["released"] = quarantine.released(feed, ds)
     if isinstance(feed, KafkaFeed):
         return common | topics.fix_inputs(feed, ds, first, last and last.inputs, accept_gap)
     others = [file for load in state.loads(feed=feed.name) if load.ds != ds for file in load.inputs["files"]]

@@ -22,7 +22,7 @@ for module in (masks, privacy, sys.modules[__name__]):
     cloudpickle.register_pickle_by_value(module)
 
 NEED_KEY = ("hash", "hash_and_mask", "encrypt")
-PAYLOAD_KEY = ("row_key", "source_file")  # of a quarantined line
+PAYLOAD_KEY = ("row_key", "source")  # of a quarantined line
 
 
 def stored_columns(feed: Feed) -> dict[str, str]:
@@ -72,14 +72,26 @@ def seal(frame, table: str, column: str, bound_to: str):
     def sealed(texts: pa.Array, rows: pa.Array) -> pa.Array:
         if texts.null_count == len(texts):
             return texts
-        keys = read_keys(path)
+        keys = keys_sealing_with(used_key, path)
         pairs = zip(texts.to_pylist(), rows.to_pylist(), strict=True)
         return pa.array([encrypt(keys, text, table, column, row) for text, row in pairs], pa.string())
 
-    made = frame.withColumn(column, sealed(col(column), col(bound_to)))
-    if "key_id" in frame.columns:
-        return made
-    return made.selectExpr("*", f"if({column} is null, null, '{used_key}') as key_id")
+    otherwise = "key_id" if "key_id" in frame.columns else "null"
+    named = expr(f"if({column} is null, {otherwise}, '{used_key}')")
+    return frame.withColumn(column, sealed(col(column), col(bound_to))).withColumn("key_id", named)
+
+
+def unseal(frame, table: str, column: str, bound_to: str):
+    """The frame with the text in `column` as it was before `seal`; a value that does not open fails the whole."""
+    path = str(key_path())
+
+    @arrow_udf("string")
+    def opened(sealed: pa.Array, rows: pa.Array, used: pa.Array) -> pa.Array:
+        keys = read_keys(path)
+        triples = zip(sealed.to_pylist(), rows.to_pylist(), used.to_pylist(), strict=True)
+        return pa.array([decrypt(keys, text, table, column, row, key) for text, row, key in triples], pa.string())
+
+    return frame.withColumn(column, opened(col(column), col(bound_to), col("key_id")))
 
 
 def arrow_protector(

@@ -153,7 +153,7 @@ def _seal_anew(place: Sealed, ds: str) -> int:
     with _nobody_else_at(place):
         expected = _published(place, ds)
         _require_rows(place, place.table, ds, expected)
-        rows = session().table(place.table).where(f"ds = '{ds}'").drop("ds")
+        rows = session().table(place.table).where(f"ds = '{ds}'").drop("ds", "batch")
         try:
             # A copy first: an overwrite would delete the files that it is still reading.
             anew = reseal(rows, place.table, place.columns, place.rows_of)
@@ -189,7 +189,7 @@ def _complete_interrupted(place: Sealed) -> bool:
 
 def _take_copy(place: Sealed, ds: str, expected: int) -> None:
     copy = f"{place.table}{COPY}"
-    _replace(place, session().table(copy).where(f"ds = '{ds}'").drop("ds"), place.table, ds, expected)
+    _replace(place, session().table(copy).where(f"ds = '{ds}'").drop("ds", "batch"), place.table, ds, expected)
     session().sql(f"alter table {copy} drop partition (ds = '{ds}')")
     print(f"  {place.table:<28} {ds} {expected:>10,} rows sealed anew", flush=True)
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.errors import PySparkException
 
-from ingestion import collect, jdbc, plan, topics
+from ingestion import collect, jdbc, plan, quarantine, topics
 from ingestion.commit import expect, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
 from warehouse import state
@@ -116,12 +116,22 @@ def _cause(error: PySparkException) -> str:
 
 def _load_files(feed: FilesFeed, load: Load) -> tuple[int, int]:
     spec = {"ds": load.ds}
-    written = write_apart(collect.read(feed, load.inputs), feed, load, spec)
-    expect(feed, load, written, collect.n_rows(load.inputs))
+    released = load.inputs["released"]
+    frame = _with_released(collect.read(feed, load.inputs), feed, released, *collect.ORIGIN)
+    written = write_apart(frame, feed, load, spec)
+    expect(feed, load, written, collect.n_rows(load.inputs) + len(released))
     publish(written, feed, spec)
+    state.note_released(feed.name, load.ds, released)
     taken = [(file["name"], file["digest"], file["n_bytes"]) for file in load.inputs["files"]]
     state.take_files(feed.name, load.ds, taken)
     return written.n_rows, written.n_quarantined
+
+
+def _with_released(frame, feed: FilesFeed | KafkaFeed, released: list, *origin: str):
+    """The frame and the rows that were released from quarantine since the load before."""
+    if not released:
+        return frame
+    return frame.unionByName(quarantine.read_released(feed, released, *origin), allowMissingColumns=True)
 
 
 def _load_table(feed: JdbcFeed, load: Load) -> tuple[int, int]:
@@ -140,18 +150,21 @@ def _load_table(feed: JdbcFeed, load: Load) -> tuple[int, int]:
 
 def _load_topic(feed: KafkaFeed, load: Load) -> tuple[int, int]:
     """Each batch is published and noted by itself: a rerun goes on with the first that is not."""
-    found = load.inputs["batches"]
+    found, released = load.inputs["batches"], load.inputs["released"]
     for number, batch in enumerate(found):
         if "n_rows" in batch:
             continue
         spec = {"ds": load.ds, "batch": f"{number:06d}"}
-        written = write_apart(topics.read(feed, load.ds, load.inputs["first"], batch), feed, load, spec)
-        expect(feed, load, written, topics.n_rows(batch))
+        along = released if number + 1 == len(found) else []
+        frame = topics.read(feed, load.ds, load.inputs["first"], batch)
+        written = write_apart(_with_released(frame, feed, along, *topics.ORIGIN), feed, load, spec)
+        expect(feed, load, written, topics.n_rows(batch) + len(along))
         publish(written, feed, spec)
         batch |= {"n_rows": written.n_rows, "n_quarantined": written.n_quarantined}
         state.note_inputs(feed.name, load.ds, load.inputs)
     for table in (feed.raw_table, feed.quarantine_table):
         drop_batches(table, load.ds, len(found))
+    state.note_released(feed.name, load.ds, released)
     return sum(b["n_rows"] for b in found), sum(b["n_quarantined"] for b in found)
 
 

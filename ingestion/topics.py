@@ -21,6 +21,7 @@ from warehouse.session import session
 from warehouse.settings import settings
 
 TIMEOUT_SECONDS = 20
+ORIGIN = ("source", "source_partition", "source_position")  # of a record: topic, partition, offset
 Offsets = dict[str, int]  # partition (as text, for JSON) → offset
 
 
@@ -125,8 +126,7 @@ def read(feed: KafkaFeed, ds: str, first: str | None, batch: dict):
     )  # fmt: skip
     low = f"to_utc_timestamp(cast(date_sub(received_date, {conf.late_days}) as timestamp), '{conf.tz}') as low"
     high = f"to_utc_timestamp(cast(date_add(received_date, 1) as timestamp), '{conf.tz}') as high"
-    origin = ("source", "source_partition", "source_position")
-    return judge(lines.selectExpr("*", low, high), feed, *origin, seal_lines=True)
+    return judge(lines.selectExpr("*", low, high), feed, *ORIGIN, seal_lines=True)
 
 
 # -- asking the broker ------------------------------------------------------------------------------------------------

@@ -15,10 +15,13 @@ from warehouse.errors import PlatformError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 warehouse_app = typer.Typer(no_args_is_help=True, help="The engine: start it, stop it, ask it.")
 sample_app = typer.Typer(no_args_is_help=True, help="The sample company, whose truth is known.")
+ingest_app = typer.Typer(invoke_without_command=True)
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rows held back at the door.")
 model_app = typer.Typer(no_args_is_help=True, help="Registered models and their champions.")
 privacy_app = typer.Typer(no_args_is_help=True, help="The privacy key, and secrets read back with a trace.")
 for name, group in (
     ("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app), ("privacy", privacy_app),
+    ("ingest", ingest_app), ("quarantine", quarantine_app),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -95,9 +98,9 @@ def env() -> None:
 # -- one day, step by step --------------------------------------------------------------------------------------------
 
 
-@app.command()
+@ingest_app.callback()
 def ingest(
-    ds: Ds, from_ds: From = None,
+    context: typer.Context, ds: OptionalDs = None, from_ds: From = None,
     feed: Annotated[list[str] | None, typer.Option("--feed", help="only this feed (may be given again)")] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", help="only jdbc, files or kafka (may be given again)")] = None,
     reload: Annotated[bool, typer.Option("--reload", help="read the day's files or offsets anew")] = False,
@@ -105,12 +108,71 @@ def ingest(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what databases would be asked")] = False,
 ) -> None:  # fmt: skip
     """Load the day's rows of all feeds into raw, personal data protected on the way."""
+    if context.invoked_subcommand:
+        return
+    if not ds:
+        raise typer.BadParameter("a load is of a day: --ds YYYY-MM-DD (or `mdp ingest status`)")
     from ingestion import run
 
     if dry_run:
         print(run.dry_run(ds, from_ds, feed))
         return
     run.ingest(ds, from_ds=from_ds, feeds=feed, kinds=kind, reload=reload, accept_gap=accept_gap)
+
+
+@ingest_app.command("status")
+def ingest_status() -> None:
+    """Show each feed's last load: day, rows, quarantined, lag, watermark, and columns that nobody declared."""
+    from mdp import show
+
+    show.feeds()
+
+
+Feed = Annotated[str, typer.Option("--feed", help="the feed that held the rows back")]
+OneFeed = Annotated[str | None, typer.Option("--feed", help="only this feed")]
+Place = Annotated[str | None, typer.Option("--row", help="one row, as `show` prints its place")]
+Reason = Annotated[str | None, typer.Option("--reason", help="all rows held back for this reason")]
+
+
+@quarantine_app.command("list")
+def quarantine_list(feed: OneFeed = None, ds: OptionalDs = None) -> None:
+    """Count the rows held back, by feed, day and reason."""
+    from mdp import show
+
+    show.quarantine(feed, ds)
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    feed: Feed, ds: Ds, reason: Reason = None, limit: Annotated[int, typer.Option(help="rows at most")] = 20
+) -> None:
+    """Show rows held back, masked, with their place in the source."""
+    from mdp import show
+
+    show.held_rows(feed, ds, reason, limit)
+
+
+@quarantine_app.command("release")
+def quarantine_release(feed: Feed, ds: Ds, row: Place = None, reason: Reason = None) -> None:
+    """Let rows through: the feed's next load takes them along, each counts for its own day."""
+    _decide(feed, ds, "release", row, reason)
+
+
+@quarantine_app.command("drop")
+def quarantine_drop(feed: Feed, ds: Ds, row: Place = None, reason: Reason = None) -> None:
+    """Note that nobody wants these rows: they are not listed as waiting any more."""
+    _decide(feed, ds, "drop", row, reason)
+
+
+def _decide(feed: str, ds: str, decision: str, row: str | None, reason: str | None) -> None:
+    from ingestion import quarantine
+
+    if (row is None) == (reason is None):
+        raise typer.BadParameter("say which rows: --row PLACE or --reason REASON, as `mdp quarantine show` prints them")
+    n = quarantine.decide(feed, ds, decision, row, reason)
+    print(f"{n} row{'s' * (n != 1)} of {feed}, {ds}: {decision}{'d' if decision == 'release' else 'ped'}")
+    if decision == "release":
+        print("the feed's next load takes them along: `mdp ingest --ds <next day>`, or `make run`")
 
 
 @app.command()

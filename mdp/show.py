@@ -45,6 +45,60 @@ def checksums(ds: str | None, layer: str | None) -> None:
     print(f"# left out because they name the run, not the data: {', '.join(tables.RUN_COLUMNS)}", file=sys.stderr)
 
 
+def feeds() -> None:
+    """Print a line per declared feed: its last load, what is waiting, and what nobody declared."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ingestion.status import status
+
+    table = Table("feed", "kind", "last day", "state", "rows", "quarantined", "share", "lag", "watermark")
+    notes = []
+    for row in status():
+        share = f"{row['n_quarantined'] / row['n_seen']:.2%}" if row["n_seen"] else ""
+        lag = "" if row["lag_days"] is None else f"{row['lag_days']} day{'s' * (row['lag_days'] != 1)}"
+        numbers = (f"{row['n_rows']:,}", f"{row['n_quarantined']:,}") if row["ds"] else ("", "")
+        table.add_row(
+            row["feed"], row["kind"], row["ds"] or "never", row["state"], *numbers, share, lag, row["watermark"]
+        )
+        notes += [f"{row['feed']}: {note}" for note in row["notes"]]
+    console = Console()
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False)
+
+
+def quarantine(feed: str | None, ds: str | None) -> None:
+    """Print how many rows are held back, by feed, day and reason."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ingestion.quarantine import counts
+
+    table, found = Table("feed", "day", "reason", "waiting", "released", "dropped"), counts(feed, ds)
+    for row in found:
+        table.add_row(
+            row["feed"], row["ds"], row["reason"], *(f"{row[key]:,}" for key in ("waiting", "release", "drop"))
+        )
+    console = Console()
+    console.print(table)
+    if found:
+        last = found[-1]
+        console.print(f"next: mdp quarantine show --feed {last['feed']} --ds {last['ds']} --reason {last['reason']}")
+
+
+def held_rows(feed: str, ds: str, reason: str | None, limit: int) -> None:
+    """Print rows held back, one block each: place, reason, decision, masked text."""
+    from ingestion.quarantine import rows
+
+    found = rows(feed, ds, reason, limit)
+    for row in found:
+        print(f"{row['place']}  {row['reason']}{'  ' + row['decision'] if row['decision'] else ''}")
+        print(f"    {row['text']}")
+    if not found:
+        print(f"{feed} held back no row of {ds}" + (f" for {reason}" if reason else ""))
+
+
 def models() -> None:
     """Print one line per declared model: champion, metric, number of versions."""
     from rich.console import Console

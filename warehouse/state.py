@@ -101,6 +101,19 @@ _exports = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("exported_at", sa.DateTime, nullable=False),
 )
+_held_rows = sa.Table(
+    "held_rows",
+    metadata,
+    sa.Column("feed", sa.String(64), primary_key=True),
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("source", sa.String(255), primary_key=True),
+    sa.Column("source_partition", sa.Integer, primary_key=True),  # -1 for a file
+    sa.Column("source_position", sa.BigInteger, primary_key=True),
+    sa.Column("decision", sa.String(12), nullable=False),
+    sa.Column("loaded_ds", sa.String(10)),
+    sa.Column("decided_by", sa.String(64), nullable=False),
+    sa.Column("decided_at", sa.DateTime, nullable=False),
+)
 _drift = sa.Table(
     "drift",
     metadata,
@@ -167,6 +180,10 @@ def _engine(url: str) -> sa.Engine:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _who() -> str:
+    return os.environ.get("MDP_USER") or getpass.getuser()
 
 
 def _rows(query) -> list:
@@ -265,6 +282,38 @@ def take_files(feed: str, ds: str, files: list[tuple[str, str, int]]) -> None:
             connection.execute(
                 _files.insert(), [dict(feed=feed, ds=ds, path=p, digest=d, n_bytes=n) for p, d, n in files]
             )
+
+
+# -- rows held back, and what a person decided about them ----------------------------------------------------------------
+
+
+def decide_held(feed: str, ds: str, places: list[tuple[str, int | None, int]], decision: str) -> None:
+    """Record `release` or `drop` for rows of a feed held back on `ds`: (source, partition or None, position)."""
+    common = dict(feed=feed, ds=ds, decision=decision, loaded_ds=None, decided_by=_who(), decided_at=_now())
+    rows = [
+        dict(common, source=source, source_partition=-1 if partition is None else partition, source_position=position)
+        for source, partition, position in places
+    ]
+    with engine().begin() as connection:
+        connection.execute(_held_rows.insert(), rows)
+
+
+def held_decisions(feed: str, ds: str | None = None) -> list[dict]:
+    """What was decided about rows of a feed, of one day if given: ds, source, source_partition (-1: none), decision …"""
+    query = sa.select(_held_rows).where(_held_rows.c.feed == feed)
+    query = query.order_by(*_held_rows.primary_key.columns)
+    return [dict(r) for r in _rows(query if ds is None else query.where(_held_rows.c.ds == ds))]
+
+
+def note_released(feed: str, ds: str, places: list[list]) -> None:
+    """Note that the load of `ds` holds these released rows: [day held, source, partition (-1), position]."""
+    table = _held_rows.c
+    with engine().begin() as connection:
+        connection.execute(_held_rows.update().where(table.feed == feed, table.loaded_ds == ds).values(loaded_ds=None))
+        for held_ds, source, partition, position in places:
+            mine = (table.feed == feed, table.ds == held_ds, table.source == source,
+                    table.source_partition == partition, table.source_position == position)  # fmt: skip
+            connection.execute(_held_rows.update().where(*mine).values(loaded_ds=ds))
 
 
 # -- columns that a source has and nobody declared ---------------------------------------------------------------------
@@ -388,7 +437,7 @@ def record_promotion(
             _promotions.insert().values(
                 model=model, from_version=from_version, to_version=to_version, reason=reason,
                 metrics=json.dumps(metrics, sort_keys=True), data_fingerprint=data_fingerprint,
-                promoted_by=os.environ.get("MDP_USER") or getpass.getuser(), promoted_at=_now(),
+                promoted_by=_who(), promoted_at=_now(),
             )
         )  # fmt: skip
 
