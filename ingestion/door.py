@@ -5,6 +5,8 @@ What comes in is a frame of lines, from files or a topic: `value`, where it stoo
 written once: the declared columns of the rows that pass, and of those held back the reason.
 """
 
+import re
+
 from pyspark.sql.connect.functions import col, expr
 
 from ingestion.feeds import COMBINED, DIGEST, LogFeed
@@ -25,7 +27,10 @@ UNREADABLE = (
 )
 
 
-def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False, released: bool = False):
+def judge(
+    lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = None, seal_lines: bool = False,
+    released: bool = False,
+):  # fmt: skip
     """The judged frame of `lines`: raw columns, event_time, received_date, `origin`, reason, row_key and boolean held.
 
     The declared columns are protected, and null in rows held back. Their lines are left out, because passing all rows
@@ -33,7 +38,7 @@ def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False, released
     `seal_lines` puts them in, as `payload` and `key_id`. Lines that were `released` from quarantine pass whatever held
     them back, and arrive on their own day.
     """
-    parsed = lines.selectExpr("*", f"{_parse(feed)} as parsed")
+    parsed = lines.selectExpr("*", f"{_parse(feed, fields)} as parsed")
     rows = parsed.selectExpr("*", f"{_row(feed)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
     if released:
@@ -54,32 +59,61 @@ def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False, released
     return made.withColumn("held", col("reason").isNotNull())
 
 
-def _parse(feed: LogFeed) -> str:
-    """SQL of the line as a struct with `_corrupt`, null fields where it holds nothing."""
+def _parse(feed: LogFeed, header: tuple[str, ...] | None = None) -> str:
+    """SQL of the line as a struct with `_corrupt`, null fields where it holds nothing.
+
+    Fields of a CSV are texts here: Spark's own conversion would read 12,50 as 1250.
+    """
     if feed.format == "combined":  # a CSV of blanks, whose time holds one: two fields
-        kinds = {name: feed.columns[name].type if name in feed.columns else "string" for name in COMBINED}
-        kinds["requested_at"] = "string"
-        fields = [f"`{name}` {kind}" for name, kind in kinds.items()]
-        fields.insert(list(kinds).index("requested_at") + 1, "`_offset` string")
+        names = [*COMBINED]
+        names.insert(names.index("requested_at") + 1, "_offset")
         options = {"sep": " ", "quote": '"', "escape": r"\\", "nullValue": "-"}
     else:
-        fields = [f"`{name}` {column.type}" for name, column in feed.columns.items() if name != DIGEST]
-        options = {"sep": feed.delimiter} if feed.format == "csv" else {"allowNonNumericNumbers": "false"}
+        names = list(header or (name for name in feed.columns if name != DIGEST))
+        options = (
+            {"sep": feed.delimiter, "escape": '"'} if feed.format == "csv" else {"allowNonNumericNumbers": "false"}
+        )
+    kinds = {name: _wide(feed.columns[name].type) if feed.format == "json" else "string" for name in names}
+    fields = ", ".join(f"`{name}` {kind}" for name, kind in (kinds | {"_corrupt": "string"}).items())
     options |= {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
     function, text = ("from_json", "value") if feed.format == "json" else ("from_csv", "rtrim('\\r', value)")
     named = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
-    return f"{function}({text}, '{', '.join([*fields, '`_corrupt` string'])}', map({named}))"
+    return f"{function}({text}, '{fields}', map({named}))"
+
+
+def _wide(kind: str) -> str:
+    """The type that a value is parsed as: a decimal with all its digits, so that one too many is seen, not rounded."""
+    if not kind.startswith("decimal"):
+        return kind
+    precision, scale = map(int, re.findall(r"\d+", kind))
+    return f"decimal(38,{38 - (precision - scale)})"
 
 
 def _row(feed: LogFeed) -> str:
-    """SQL of the parsed struct with the declared columns under their names."""
-    if feed.format == "json" and DIGEST not in feed.columns:
+    """SQL of the parsed struct with the declared columns under their names and types.
+
+    `_corrupt` is also set if a value is none of its column's type, or would lose digits.
+    """
+    kinds = {name: column.type for name, column in feed.columns.items()}
+    is_text = feed.format != "json"
+    if not is_text and DIGEST not in kinds and not any(kind.startswith("decimal") for kind in kinds.values()):
         return "parsed"
     made = {DIGEST: "sha2(value, 256)"}
     if feed.format == "combined":
         made["requested_at"] = "concat(substring(parsed.requested_at, 2), ' ', rtrim(']', parsed._offset))"
-    fields = [f"'{name}', {made.get(name, f'parsed.`{name}`')}" for name in (*feed.columns, "_corrupt")]
-    return f"if(parsed is null, null, named_struct({', '.join(fields)}))"
+    fields, lost = [], []
+    for name, kind in kinds.items():
+        text = made.get(name, f"parsed.`{name}`")
+        typed = (
+            text if kind == "string" or not (is_text or kind.startswith("decimal")) else f"try_cast({text} as {kind})"
+        )
+        fields.append(f"'{name}', {typed}")
+        if typed != text:
+            lost.append(f"({text} is not null and {typed} is null)")
+        if kind.startswith("decimal"):
+            lost.append(f"try_cast({text} as {_wide(kind)}) <> {typed}")
+    corrupt = f"if({' or '.join(lost)}, value, parsed._corrupt)" if lost else "parsed._corrupt"
+    return f"if(parsed is null, null, named_struct({', '.join(fields)}, '_corrupt', {corrupt}))"
 
 
 def _event_time(feed: LogFeed) -> str:

@@ -4,7 +4,7 @@ A load is immutable once its raw gate has passed. Before that it may be taken ag
 day, files when their content has changed (somebody mended the source), any on `reload`.
 """
 
-from ingestion import collect, jdbc, quarantine, topics
+from ingestion import collect, drift, jdbc, quarantine, topics
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed
 from warehouse import state
 from warehouse.dates import shift
@@ -132,6 +132,7 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -
         return "; ".join(inputs.get("notes", []))
     n = len(inputs["files"])
     note = f"{n} file{'s' * (n != 1)}" if n else f"no new file in {collect.spool_path(feed)}"
+    note += "".join(f", {text}" for text in drift.record(feed, inputs["files"], ds))
     return note + along + (f", sent again and left out: {', '.join(inputs['resent'])}" if inputs["resent"] else "")
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.errors import PySparkException
 
-from ingestion import collect, jdbc, plan, quarantine, topics
+from ingestion import collect, drift, jdbc, plan, quarantine, topics
 from ingestion.commit import expect, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
 from warehouse import state
@@ -118,7 +118,7 @@ def _load_files(feed: FilesFeed, load: Load) -> tuple[int, int]:
     spec = {"ds": load.ds}
     released = load.inputs["released"]
     frame = _with_released(collect.read(feed, load.inputs), feed, released, *collect.ORIGIN)
-    written = write_apart(frame, feed, load, spec)
+    written = write_apart(frame, drift.as_read(feed, load.inputs["files"]), load, spec)
     expect(feed, load, written, collect.n_rows(load.inputs) + len(released))
     publish(written, feed, spec)
     state.note_released(feed.name, load.ds, released)

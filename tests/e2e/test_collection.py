@@ -122,7 +122,7 @@ def test_a_table_of_values_and_its_header(spark, spool):
     head = "sale_id;sold_at;amount;note"
     lines = [
         head, "s1;2024-03-05 10:00;12.50;plain", 's2;2024-03-05 11:00;;"a;b ""c"""', head, "s3;2024-03-05 10:00;12,50;x",
-        "s4;yesterday;1.00;x", "s5;2024-03-05 10:00;1.00", ";2024-03-05 10:00;1.00;x",
+        "s4;yesterday;1.00;x", "s5;2024-03-05 10:00;1.00", ";2024-03-05 10:00;1.00;x", "s6;2024-03-05 10:00;1.005;x",
     ]  # fmt: skip
     (spool / CSV / f"{CSV}-{DAY}.csv").write_text("\r\n".join(lines) + "\r\n")
     ingest(CSV)
@@ -132,8 +132,42 @@ def test_a_table_of_values_and_its_header(spark, spool):
     assert at == "2024-03-05 02:00:00"
     assert [(n, reason) for _, n, reason, _ in held(spark, CSV)] == [
         (4, "repeated_header"), (5, "malformed_csv"), (6, "bad_timestamp:sold_at"), (7, "malformed_csv"),
-        (8, "missing_field:sale_id"),
+        (8, "missing_field:sale_id"), (9, "malformed_csv"),
     ]  # fmt: skip
+
+
+def test_columns_are_found_by_the_header_and_new_ones_are_recorded(spark, spool):
+    (spool / CSV / f"{CSV}-{DAY}.csv").write_text("sale_id;sold_at;amount;note\ns1;2024-03-05 10:00;1.00;a\n")
+    moved = "note;shop;sold_at;amount;sale_id\nb;north;2024-03-05 11:00;2.00;s2\n"
+    (spool / CSV / f"{CSV}-{DAY}-2.csv").write_text(moved)
+    assert "new, not read: shop" in ingest(CSV)["note"]
+    rows = spark.table(f"raw.{CSV}").orderBy("sale_id").collect()
+    assert [(r.sale_id, str(r.amount), r.note) for r in rows] == [("s1", "1.00", "a"), ("s2", "2.00", "b")]
+    assert [(d["column_name"], d["first_ds"]) for d in state.drift(CSV)] == [("shop", DAY)]
+    (spool / CSV / f"{CSV}-{DAY}-3.csv").write_text("sale_id;sold_at;note\ns3;2024-03-05 10:00;a\n")
+    with pytest.raises(PlatformError, match="-3.csv is not what the feed declares:\n  - amount: declared, missing"):
+        ingest(CSV)
+
+
+def test_a_column_that_is_let_through_is_encrypted(spark, spool, monkeypatch):
+    path = spool.parent / "feeds.yml"
+    path.write_text(path.read_text().replace(f"{JSON}:\n", f"{JSON}:\n  new_columns: let_through\n"))
+    lines = [event(f"e{n}") for n in range(5)] + [event("n1", shop={"city": "X"}), event("n2", shop="east")]
+    (spool / JSON / f"{JSON}-{DAY}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    assert "new, read, encrypted: shop" in ingest(JSON)["note"]
+    keys = privacy.read_keys(str(key_path()))
+    rows = spark.table(f"raw.{JSON}").where("shop_enc is not null").orderBy("event_id").collect()
+    opened = [privacy.decrypt(keys, r.shop_enc, f"raw.{JSON}", "shop", r.event_id, r.key_id) for r in rows]
+    assert opened == ['{"city":"X"}', "east"]
+
+
+def test_a_column_of_another_type_stops_with_a_diff(spool):
+    lines = [event(f"e{n}", duration_ms="long", is_logged_in=1) for n in range(9)]
+    (spool / JSON / f"{JSON}-{DAY}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    with pytest.raises(PlatformError) as caught:
+        ingest(JSON)
+    assert "  ~ duration_ms: declared bigint, string in the file" in str(caught.value)
+    assert "  ~ is_logged_in: declared boolean, int in the file" in str(caught.value)
 
 
 def test_the_log_of_a_web_server(spark, spool):
