@@ -19,6 +19,7 @@ from ingestion.sqoop_options import (
     EXPORT,
     HADOOP,
     OPTIONS,
+    OTHER_TOOLS,
     Command,
     parse,
     read_commands,
@@ -38,27 +39,38 @@ def convert(path: str, text: str | None = None, source: str | None = None) -> Pr
     `source` is the warehouse table that an export reads. Faults come back in the proposal, then without text; a file that
     cannot be read as Sqoop's raises PlatformError.
     """
-    folder = Path(path).parent if text is None else Path()
-    commands = [read_options_file(Path(path))] if text is None else read_commands(text, path)
-    parsed = [parse(tokens, Path(path).name if text is None else path, folder) for tokens in commands]
-    if len({command.tool == EXPORT for command in parsed}) > 1:
-        raise PlatformError(f"{path}: imports and exports are declared in two files: convert them one after the other")
-    whole, names = Proposal(), set()
-    for command in parsed:
+    commands, notes = _read(path, text)
+    whole, names = Proposal(notes=notes), set()
+    for command in commands:
         try:
             found = _export(command, source) if command.tool == EXPORT else _import(command)
         except PlatformError as error:
             found = Proposal(notes=_notes(command), faults=[str(error)])
-        name = found.text.split(":")[0]
-        if name and name in names:
+        made = set(re.findall(r"^(\w+):", found.text, re.MULTILINE))
+        for name in sorted(made & names):
             found.faults.append(f"{name} is there twice: convert the commands apart, and give one block another name")
-        names.add(name)
+        names |= made
         whole.notes += [note for note in found.notes if note not in whole.notes]
         whole.faults += found.faults
         whole.text += ("\n" if whole.text else "") + found.text
     if whole.faults:
         whole.text = ""
     return whole
+
+
+def _read(path: str, text: str | None) -> tuple[list[Command], list[str]]:
+    """(the commands that move something, notes on the others); PlatformError if a command is wrong, or there is none."""
+    if text is None:
+        return [parse(read_options_file(Path(path)), Path(path).name, Path(path).parent)], []
+    commands, notes = read_commands(text, path)
+    moving = [tokens for tokens in commands if not tokens or tokens[0].text not in OTHER_TOOLS] or commands[:1]
+    for tokens in commands:
+        if tokens not in moving:
+            notes.append(f"{NONE}: {path}: line {tokens[0].line}: {tokens[0].text}: {OTHER_TOOLS[tokens[0].text]}")
+    parsed = [parse(tokens, path, Path()) for tokens in moving]
+    if len({command.tool == EXPORT for command in parsed}) > 1:
+        raise PlatformError(f"{path}: imports and exports are declared in two files: convert them one after the other")
+    return parsed, notes
 
 
 def _notes(command: Command) -> list[str]:

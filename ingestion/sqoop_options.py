@@ -15,6 +15,7 @@ from ingestion.proposal import Entry, moving_in
 from warehouse.errors import PlatformError
 
 SECRETS = ("password", "hs2-password", "accumulo-password", "meta-password")
+COMMAND = re.compile(r"\s*(\$ )?(\S*/)?sqoop(-[a-z-]+)?(\s|$)")
 SHORT = {"m": "num-mappers", "e": "query", "z": "compress"}
 IMPORT, ALL, EXPORT, JOB = "import", "import-all-tables", "export", "job"
 
@@ -123,11 +124,12 @@ def _unquote(text: str, where: str, line: int) -> str:
     return text
 
 
-def read_commands(text: str, where: str) -> list[list[Token]]:
-    """The tokens of each `sqoop …` command of a shell text; anything else in it raises PlatformError with its line."""
-    commands, pending, first = [], "", 0
+def read_commands(text: str, where: str) -> tuple[list[list[Token]], list[str]]:
+    """(the tokens of each `sqoop …` command of a shell text, notes on its other lines); PlatformError if there is none."""
+    commands, other, pending, first = [], [], "", 0
     for number, line in enumerate(text.splitlines(), 1):
-        if not pending and (not line.strip() or line.lstrip().startswith("#")):
+        if not pending and not COMMAND.match(line):
+            other += [str(number)] * bool(line.strip() and not line.lstrip().startswith("#"))
             continue
         first = first if pending else number
         pending += line + "\n"
@@ -139,8 +141,6 @@ def read_commands(text: str, where: str) -> list[list[Token]]:
             continue
         pending = ""
         words = words[1:] if words[0] == "$" else words
-        if not words or not re.match(r"sqoop(-|$)", words[0].split("/")[-1]):
-            raise PlatformError(f"{where}: line {first}: this is no sqoop command: give sqoop commands only")
         alias = words[0].split("/")[-1].removeprefix("sqoop").removeprefix("-")
         words[:1] = [alias] if alias else []  # sqoop-import is sqoop import
         commands.append([Token(word, first) for word in words])
@@ -148,7 +148,7 @@ def read_commands(text: str, where: str) -> list[list[Token]]:
         raise PlatformError(f"{where}: line {first}: the command does not end: a quote or a backslash is left open")
     if not commands:
         raise PlatformError(f"{where} holds no sqoop command")
-    return commands
+    return commands, [f"left out: {where}: no sqoop command: lines {', '.join(other)}"] if other else []
 
 
 def parse(tokens: list[Token], where: str, folder: Path) -> Command:
@@ -204,7 +204,9 @@ def _read_given(command: Command, tokens: list[Token]) -> list[str]:
         text, line = rest.pop(0)
         place = f"{command.where}: line {line}"
         if not re.match(r"--?\w", text):
-            faults.append(f"{place}: a value stands there without an option (quote a value that holds blanks)")
+            faults.append(
+                f"{place}: a value stands there without an option (a value that holds blanks needs quotes; a redirection is none)"
+            )
             continue
         if text.startswith("-D"):
             text = text[2:].strip() or (rest.pop(0).text if rest else "?")

@@ -224,7 +224,7 @@ $ sqoop import --connect jdbc:mysql://db.foo.com/corp --table EMPLOYEES \\
   --query "SELECT a.*, b.* FROM a JOIN b on (a.id = b.id)
            WHERE a.x = 'foo' AND \\$CONDITIONS" --columns id --split-by a.id --target-dir /user/foo/joinresults
 """
-    commands = read_commands(text, "x")
+    commands, _ = read_commands(text, "x")
     assert [command[0].text for command in commands] == ["import", "import"] and commands[0][-1].text == ""
     made = sqoop.convert("standard input", text)
     feeds = feeds_of(made.text, tmp_path)
@@ -234,8 +234,17 @@ $ sqoop import --connect jdbc:mysql://db.foo.com/corp --table EMPLOYEES \\
         "SELECT a.*, b.* FROM a JOIN b on (a.id = b.id) WHERE a.x = 'foo' AND (1 = 1)".split()
     )
     assert (joined.split_by, joined.splits) == ("id", 4) and feeds["corp__employees"].splits == 1
-    with pytest.raises(PlatformError, match="line 2: this is no sqoop command"):
-        sqoop.convert("standard input", f"sqoop version\nexport PASSWORD={SECRET}")
+    made = sqoop.convert(
+        "x", f"#!/bin/sh\n\nexport PASSWORD={SECRET}\n  {text.splitlines()[2]}\n{text.splitlines()[3]}\necho it's done"
+    )
+    assert made.text.startswith("corp__employees:\n") and made.notes[0] == "left out: x: no sqoop command: lines 3, 6"
+    made = sqoop.convert(
+        "x",
+        "sqoop list-tables --connect jdbc:mysql://h/d\nsqoop import --connect jdbc:mysql://h/d --table t --columns a",
+    )
+    assert made.text and made.notes[0].startswith(f"{NONE}: x: line 1: list-tables: ")
+    with pytest.raises(PlatformError, match="x holds no sqoop command"):
+        sqoop.convert("x", "hadoop fs -ls sqoop")
     with pytest.raises(PlatformError, match="line 1: the command does not end"):
         sqoop.convert("standard input", "sqoop import --where 'a")
 
