@@ -7,7 +7,7 @@ pass equals one loaded day by day.
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pyarrow import fs
 from pyspark.sql.connect.functions import broadcast
@@ -115,8 +115,47 @@ def read(feed: FilesFeed, inputs: dict):
     bounds = ("cast(low as timestamp) as low", "cast(high as timestamp) as high")
     arrivals = arrivals.selectExpr("source", "header", "received_date", *bounds)
     lines = lines.selectExpr(f"{value} as value", "source", "source_block", "source_row")
-    origin = {name: name for name in ("source", "source_block", "source_row")}
-    return judge(lines.join(broadcast(arrivals), "source"), feed, origin)
+    return judge(lines.join(broadcast(arrivals), "source"), feed, "source", "source_block", "source_row")
+
+
+def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """(file, number) → text of these lines, as they stand in the files; bytes that are no UTF-8 are read as Latin-1."""
+    wanted: dict[str, list[int]] = {}
+    for name, number in places:
+        wanted.setdefault(name, []).append(number)
+    found = {}
+    for name, numbers in wanted.items():
+        numbers = sorted(set(numbers))
+        for number, line in zip(numbers, _lines_of(spool_path(feed, name), numbers), strict=True):
+            try:
+                found[name, number] = line.decode("utf-8" if feed.encoding == "utf-8" else "latin-1")
+            except UnicodeDecodeError:
+                found[name, number] = line.decode("latin-1")
+    return found
+
+
+def _lines_of(path: str, numbers: list[int]) -> Iterator[bytes]:
+    """The lines of one file with these numbers (ascending, from 1), without their line ends."""
+    system, path = fs.FileSystem.from_uri(path)
+    wanted, n_before, rest, at_end = iter(numbers), 0, b"", False
+    number = next(wanted)
+    with system.open_input_stream(path) as stream:
+        while not at_end:
+            chunk = stream.read(CHUNK)
+            at_end = not chunk
+            n_ends = chunk.count(b"\n")
+            if number > n_before + n_ends and not at_end:  # none that is wanted ends here
+                rest = rest + chunk if not n_ends else chunk[chunk.rfind(b"\n") + 1 :]
+                n_before += n_ends
+                continue
+            lines = (rest + chunk).split(b"\n")
+            rest = b"" if at_end else lines.pop()
+            while number - n_before <= len(lines):
+                yield lines[number - n_before - 1]
+                number = next(wanted, None)
+                if number is None:
+                    return
+            n_before += len(lines)
 
 
 def n_rows(inputs: dict) -> int:

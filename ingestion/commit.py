@@ -15,10 +15,13 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from ingestion import collect
 from ingestion.door import HEADER
-from ingestion.feeds import Feed, JdbcFeed
+from ingestion.feeds import Feed, FilesFeed, JdbcFeed, LogFeed
+from ingestion.privacy import encrypt, read_keys
 from ingestion.protect import stored_columns
 from warehouse.errors import PlatformError
+from warehouse.keys import key_id, key_path
 from warehouse.partitions import point_partition
 from warehouse.session import session
 from warehouse.settings import settings
@@ -29,6 +32,7 @@ QUARANTINE = {
     "reason": "string", "row_key": "string", "source": "string", "source_partition": "int", "source_position": "bigint",
     "received_date": "string", "payload": "string", "key_id": "string", "load_id": "string",
 }  # fmt: skip
+HELD_AT_ONCE = 20_000  # rows held back that are in memory with their lines
 _ARROW = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64()}
 _HELD_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in QUARANTINE.items()])
 
@@ -58,7 +62,7 @@ def write_apart(frame, feed: Feed, load: Load, spec: dict[str, str]) -> Written:
     # Both kinds of rows are written at once: without this Spark would sort them by kind first.
     spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", "8")
     stamped.write.partitionBy("held").parquet(f"{place}/parts")
-    n_quarantined = _write_quarantine(f"{place}/parts", f"{place}/quarantine")
+    n_quarantined = _write_quarantine(feed, load, f"{place}/parts", f"{place}/quarantine")
     kept = stored_columns(feed) | {name: columns[name] for name in _CARRIED if name in columns}
     return Written(place, kept, _count(f"{place}/parts/held=false"), n_quarantined)
 
@@ -99,26 +103,41 @@ def _dataset(place: str) -> pads.Dataset | None:
     return pads.dataset(files, filesystem=system, format="parquet") if files else None
 
 
-def _write_quarantine(parts: str, target: str) -> int:
-    """Write the held rows of `parts` as the quarantine's file, the line of each file found; returns their number."""
+def _write_quarantine(feed: LogFeed, load: Load, parts: str, target: str) -> int:
+    """Write the held rows of `parts` as the quarantine's file, each with its place and its sealed line; returns how many."""
     held = _dataset(f"{parts}/held=true")
     if held is None:
         return 0
-    names = held.schema.names
-    line_of = _lines(parts) if "source_row" in names else None
+    complete = _from_files(feed, load, parts) if isinstance(feed, FilesFeed) else lambda rows: rows
+    wanted = [name for name in (*QUARANTINE, "source_block", "source_row") if name in held.schema.names]
     system, path = fs.FileSystem.from_uri(target)
     system.create_dir(path)
     n = 0
     with pq.ParquetWriter(f"{path}/part-00000.parquet", _HELD_SCHEMA, filesystem=system) as writer:
-        for batch in held.to_batches(columns=[n for n in (*QUARANTINE, "source_block", "source_row") if n in names]):
-            rows = pa.Table.from_batches([batch])
-            if line_of:
-                rows = rows.append_column("source_position", line_of(rows))
-                rows = rows.append_column("source_partition", pa.nulls(len(rows), pa.int32()))
-                rows = _without_headers(rows)
+        for batch in held.to_batches(columns=wanted, batch_size=HELD_AT_ONCE):
+            rows = complete(pa.Table.from_batches([batch]))
             writer.write_table(rows.select(list(QUARANTINE)).cast(_HELD_SCHEMA))
             n += len(rows)
     return n
+
+
+def _from_files(feed: FilesFeed, load: Load, parts: str) -> Callable[[pa.Table], pa.Table]:
+    """A function that completes held rows by their line's number and by the line itself, sealed, from its file."""
+    line_of, keys, used_key = _lines(parts), read_keys(str(key_path())), key_id()
+
+    def complete(rows: pa.Table) -> pa.Table:
+        rows = _without_headers(rows.append_column("source_position", line_of(rows)))
+        places = list(zip(rows["source"].to_pylist(), rows["source_position"].to_pylist(), strict=True))
+        text_of = collect.lines_at(feed, places)
+        bound = zip(places, rows["row_key"].to_pylist(), strict=True)
+        sealed = [
+            encrypt(keys, text_of[place], feed.quarantine_table, "payload", key or place[0]) for place, key in bound
+        ]
+        rows = rows.append_column("payload", pa.array(sealed, pa.string()))
+        rows = rows.append_column("key_id", pa.array([used_key] * len(rows), pa.string()))
+        return rows.append_column("source_partition", pa.nulls(len(rows), pa.int32()))
+
+    return complete
 
 
 def _without_headers(rows: pa.Table) -> pa.Table:

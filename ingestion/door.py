@@ -2,10 +2,10 @@
 
 What comes in is a frame of lines, from files or a topic: `value`, where it stood (`source`, …), the day it arrived
 (`received_date`) and the UTC bounds `low` <= t < `high` of the events it may bring. What goes out is one frame that is
-written once: the declared columns of the rows that pass, and of those held back the reason and the sealed line.
+written once: the declared columns of the rows that pass, and of those held back the reason.
 """
 
-from pyspark.sql.connect.functions import col
+from pyspark.sql.connect.functions import col, expr
 
 from ingestion.feeds import COMBINED, DIGEST, LogFeed
 from ingestion.protect import protect, seal
@@ -15,13 +15,16 @@ OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 COMBINED_TIME = "dd/MMM/yyyy:HH:mm:ss Z"
 MAX_LINE_BYTES = 1 << 20
 HEADER = "header"
-HELD = ("reason", "row_key", "payload", "key_id")  # columns of rows held back; null in those that pass
+# The bytes of a line that is no UTF-8 are kept one to one, as Latin-1 reads them.
+LINE_TEXT = "if(is_valid_utf8(value), value, decode(cast(value as binary), 'ISO-8859-1'))"
 
 
-def judge(lines, feed: LogFeed, origin: dict[str, str]):
-    """The judged frame of `lines`: raw columns, `event_time`, `received_date`, `origin`, HELD and boolean `held`.
+def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False):
+    """The judged frame of `lines`: raw columns, event_time, received_date, `origin`, reason, row_key and boolean held.
 
-    `origin` is name → SQL of the columns that say where a row came from. Nothing personal is in clear in any of them.
+    The declared columns are protected, and null in rows held back. Their lines are left out, because passing all rows
+    through Python to seal a few costs more than to parse them (whoever reads files seals those few afterwards);
+    `seal_lines` puts them in, as `payload` and `key_id`.
     """
     parsed = lines.selectExpr("*", f"{_parse(feed)} as parsed")
     rows = parsed.selectExpr("*", f"{_row(feed)} as row")
@@ -29,14 +32,15 @@ def judge(lines, feed: LogFeed, origin: dict[str, str]):
     judged = timed.selectExpr("*", f"{reason(feed)} as reason")
     passed = "if(reason is null, {}, null) as `{}`"
     columns = [passed.format(f"row.`{name}`", name) for name in feed.columns]
-    # The bytes of a line that is no UTF-8 are kept one to one, as Latin-1 reads them.
-    text = "if(is_valid_utf8(value), value, decode(cast(value as binary), 'ISO-8859-1'))"
-    held = ["reason", f"if(reason is null, null, row.`{feed.key[0]}`) as row_key", f"if(reason is null, null, {text}) as payload"]
-    where = [f"{sql} as `{name}`" for name, sql in origin.items()]
-    kept = judged.selectExpr(*columns, passed.format("event_time", "event_time"), "received_date", *where, *held)
-    binding = "if(reason is null, null, coalesce(cast(row_key as string), source)) as bound_to"
-    sealed = seal(protect(kept.selectExpr("*", binding), feed), feed.quarantine_table, "payload", "bound_to")
-    return sealed.drop("bound_to").withColumn("held", col("reason").isNotNull())
+    held = ["reason", f"if(reason is null, null, row.`{feed.key[0]}`) as row_key"]
+    if seal_lines:
+        held += [f"if(reason is null, null, {LINE_TEXT}) as payload", "if(reason is null, null, source) as bound_to"]
+    kept = judged.selectExpr(*columns, passed.format("event_time", "event_time"), "received_date", *origin, *held)
+    made = protect(kept, feed)
+    if seal_lines:
+        bound = made.withColumn("bound_to", expr("coalesce(cast(row_key as string), bound_to)"))
+        made = seal(bound, feed.quarantine_table, "payload", "bound_to").drop("bound_to")
+    return made.withColumn("held", col("reason").isNotNull())
 
 
 def _parse(feed: LogFeed) -> str:
@@ -87,7 +91,7 @@ def reason(feed: LogFeed) -> str:
         rules.append(("value = header", HEADER))
     broken = "row is null or row._corrupt is not null"
     if feed.format == "json":
-        whole = r"(value like '{%}' or value rlike r'^\s*\{.*\}\s*$')"
+        whole = r"(startswith(value, '{') and endswith(value, '}') or value rlike r'^\s*\{.*\}\s*$')"
         second = r"(contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{')"
         broken = f"{broken} or not {whole} or {second}"
     rules.append((broken, f"malformed_{feed.format}"))
