@@ -7,6 +7,7 @@ is allowed there. The classes say what a column may do; `privacy.py` does it.
 import os
 import re
 import zoneinfo
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ KINDS = ("jdbc", "files", "kafka")
 NAME = r"^[a-z][a-z0-9]*__[a-z][a-z0-9_]*$"
 CONNECTION = r"^[a-z][a-z0-9_]*$"
 TYPES = r"^(string|boolean|int|bigint|float|double|date|timestamp|binary|decimal\(\d+,\d+\))$"
+DECIMAL_DIGITS = 38
 # What an Apache or Nginx line in the combined log format holds, in its order, and a name for the line as a whole.
 COMBINED = (
     "remote_host", "identity", "remote_user", "requested_at", "request", "status", "n_bytes", "referer", "user_agent",
@@ -68,6 +70,10 @@ class Column(Strict):
             raise ValueError("needs a format (phone or email) if its action is hash or hash_and_mask, and only then")
         if self.action in ("hash", "hash_and_mask", "encrypt") and self.type != "string":
             raise ValueError(f"is {self.type}: only a string can be hashed, masked or encrypted")
+        if self.type.startswith("decimal") and int(re.findall(r"\d+", self.type)[0]) > DECIMAL_DIGITS:
+            raise ValueError(
+                f"is {self.type}: a decimal has at most {DECIMAL_DIGITS} digits; a string holds any number"
+            )
         if self.action == "coarsen" and self.type != "double":
             raise ValueError(f"is {self.type}: only a double can be coarsened")
         return self
@@ -136,6 +142,11 @@ class JdbcFeed(Feed):
     fetch_rows: Annotated[int, Field(ge=1)] = 10_000
     find_deleted: bool = False
 
+    @property
+    def source(self) -> str:
+        """What is read, as a message names it."""
+        return f"table {self.table}" if self.table else "its query"
+
     @model_validator(mode="after")
     def _source_and_mode_fit(self):
         if (self.table is None) == (self.query is None):
@@ -162,10 +173,32 @@ class JdbcFeed(Feed):
             raise ValueError("has find_deleted, which only mode full can know")
         if (self.bounds or self.splits > 1) and not self.split_by:
             raise ValueError("has bounds or splits, which need a split_by column")
+        if self.split_by:
+            self._split_fits()
         for name, column in self.columns.items():
             if column.required or column.allowed:
                 raise ValueError(f"puts required or allowed on {name!r}: rules at the door are for files and topics")
         return self
+
+    def _split_fits(self) -> None:
+        kind = self.columns[self.split_by].type
+        if kind in ("boolean", "binary"):
+            raise ValueError(f"splits by {self.split_by!r}, which is {kind}: split by a number, a time or a text")
+        if not self.bounds:
+            return
+        low, high = self.bounds
+        try:
+            if kind in ("date", "timestamp"):
+                fits = datetime.fromisoformat(str(low)) < datetime.fromisoformat(str(high))
+            else:
+                fits = kind != "string" and low < high and isinstance(low, int)
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"has bounds {low!r} and {high!r}: for {self.split_by!r}, which is {kind}, they must be "
+                f"{'left out: they are found' if kind == 'string' else 'a lower and a higher whole number, or ISO time'}"
+            )
 
 
 class LogFeed(Feed):

@@ -64,6 +64,18 @@ def ingest(
     return [waiting[f.name].result() for f in chosen]
 
 
+def dry_run(ds: str, from_ds: str | None = None, feeds: list[str] | None = None) -> str:
+    """What `ingest` would read from databases, in text; nothing is read but counts, nothing is stored."""
+    parse_ds(ds)
+    session()
+    plans = []
+    for feed in pick(feeds, "jdbc"):
+        earlier = [load for load in state.loads(feed=feed.name) if load.ds < ds]
+        first = shift(earlier[-1].ds, 1) if earlier else from_ds
+        plans.append(jdbc.plan(feed, jdbc.fix_inputs(feed, first, ds, earlier[-1].inputs if earlier else None)))
+    return "\n".join(plans)
+
+
 def refuse_if_unfinished(ds: str) -> None:
     """Raise PlatformError if an earlier day was loaded but did not reach the marts (a history: its features' gate)."""
     published = {stage: set(state.published_days(stage)) for stage in STAGES}
@@ -169,7 +181,8 @@ def _intend(feed: Feed, ds: str, from_ds: str | None) -> str:
     state.unpublish("raw", [ds])
     state.begin_load(feed.name, ds, inputs, replace=True)
     if not isinstance(feed, FilesFeed):
-        return ""
+        jdbc.record_new(feed, inputs, ds)
+        return "; ".join(inputs.get("notes", []))
     n = len(inputs["files"])
     note = f"{n} file{'s' * (n != 1)}" if n else f"no new file in {collect.spool_path(feed)}"
     return note + (f", sent again and left out: {', '.join(inputs['resent'])}" if inputs["resent"] else "")
@@ -179,7 +192,8 @@ def _inputs(feed: Feed, ds: str, first: str | None, start: str | None) -> dict:
     """What a load of the days first … ds reads; `start` is where the feed's first load began (None: no limit)."""
     common = {"first": first, "start": start}
     if not isinstance(feed, FilesFeed):
-        return common | jdbc.fix_inputs(feed, first, ds)
+        last = state.last_load(feed.name, ds)
+        return common | jdbc.fix_inputs(feed, first, ds, last and last.inputs)
     others = [file for load in state.loads(feed=feed.name) if load.ds != ds for file in load.inputs["files"]]
     return common | collect.fix_inputs(feed, ds, start, others)
 
@@ -197,7 +211,8 @@ def _load(feed: Feed, load: Load) -> None:
     else:
         source, rows = jdbc.read(feed, load.inputs)
         expected = source.count()
-        written = write_apart(rows, feed, load, spec)
+        with jdbc.faults(feed):
+            written = write_apart(rows, feed, load, spec)
         # A source in use may change between count and read; what was written must then lie between two counts.
         if written.n_rows != expected:
             low, high = sorted((expected, source.count()))

@@ -104,11 +104,15 @@ def ingest(
     feed: Annotated[list[str] | None, typer.Option("--feed", help="only this feed (may be given again)")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="only feeds of this kind: jdbc or files")] = None,
     reload: Annotated[bool, typer.Option("--reload", help="read the day's files anew")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what databases would be asked")] = False,
 ) -> None:  # fmt: skip
     """Load the day's rows of all feeds into raw, personal data protected on the way."""
-    from ingestion.run import ingest as ingest_feeds
+    from ingestion import run
 
-    ingest_feeds(ds, from_ds=from_ds, feeds=feed, kind=kind, reload=reload)
+    if dry_run:
+        print(run.dry_run(ds, from_ds, feed))
+        return
+    run.ingest(ds, from_ds=from_ds, feeds=feed, kind=kind, reload=reload)
 
 
 @app.command()

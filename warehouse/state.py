@@ -99,6 +99,14 @@ _exports = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("exported_at", sa.DateTime, nullable=False),
 )
+_drift = sa.Table(
+    "drift",
+    metadata,
+    sa.Column("feed", sa.String(64), primary_key=True),
+    sa.Column("column_name", sa.String(128), primary_key=True),
+    sa.Column("type", sa.String(128), nullable=False),
+    sa.Column("first_ds", sa.String(10), nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -229,6 +237,24 @@ def take_files(feed: str, ds: str, files: list[tuple[str, str, int]]) -> None:
             connection.execute(
                 _files.insert(), [dict(feed=feed, ds=ds, path=p, digest=d, n_bytes=n) for p, d, n in files]
             )
+
+
+# -- columns that a source has and nobody declared ---------------------------------------------------------------------
+
+
+def record_drift(feed: str, ds: str, columns: dict[str, str]) -> None:
+    """Record undeclared columns (name → type at the source) of a feed; one that is recorded keeps its first day."""
+    known = {row["column_name"] for row in drift(feed)}
+    new = [dict(feed=feed, column_name=c, type=t, first_ds=ds) for c, t in columns.items() if c not in known]
+    if new:
+        with engine().begin() as connection:
+            connection.execute(_drift.insert(), new)
+
+
+def drift(feed: str | None = None) -> list[dict]:
+    """Undeclared columns by feed, first day and name: feed, column_name, type, first_ds."""
+    query = sa.select(_drift).order_by(_drift.c.feed, _drift.c.first_ds, _drift.c.column_name)
+    return [dict(r) for r in _rows(query if feed is None else query.where(_drift.c.feed == feed))]
 
 
 # -- published days ---------------------------------------------------------------------------------------------------

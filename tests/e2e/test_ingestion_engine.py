@@ -227,7 +227,7 @@ def test_a_changed_table_stops_with_a_diff_and_the_other_feeds_go_on(spark, worl
     with pytest.raises(PlatformError) as caught:
         ingest(feeds=(EVENTS, BUYERS))
     said = str(caught.value)
-    assert "~ phone: declared string, int at the source" in said and "+ nickname string: new at the source" in said
+    assert "~ phone: declared string, integer at the source" in said and "+ nickname clob: new at the source" in said
     assert "- email string: declared, missing at the source" in said
     assert state.load(EVENTS, DAY).status == "published" and not state.is_published("raw", DAY)
 

@@ -5,6 +5,7 @@ import yaml
 
 from ingestion import collect, jdbc, run
 from ingestion.feeds import load_feeds, pick
+from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
 from mdp.run import unfinished_day
 from warehouse import state
@@ -19,6 +20,7 @@ def home(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     monkeypatch.setenv("MDP_TZ", "Asia/Shanghai")
+    monkeypatch.setattr(jdbc, "fix_inputs", lambda feed, first, ds, last: {"columns": {}})  # would ask the database
     return tmp_path
 
 
@@ -127,43 +129,54 @@ def test_an_unknown_feed_lists_the_known():
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
+DERBY = {"string": "varchar", "timestamp": "timestamp", "decimal(18,2)": "decimal(18,2)"}
+
+
 def test_source_columns_are_compared_both_ways():
     feed = load_feeds()["crm__orders"]
-    good = {name: column.type for name, column in feed.columns.items()}
-    jdbc.check_columns(feed, good)
-    wrong = {**good, "amount_cny": "double", "coupon": "string"}
+    good = {name: DERBY[column.type] for name, column in feed.columns.items()}
+    assert jdbc.drift(feed, good) == (feed, [])
+    assert jdbc.drift(feed, {**good, "coupon": "varchar"})[1] == ["new at the source, not read: coupon varchar"]
+    wrong = {**good, "amount_cny": "double", "coupon": "varchar"}
     del wrong["channel"]
     with pytest.raises(PlatformError) as caught:
-        jdbc.check_columns(feed, wrong)
+        jdbc.drift(feed, wrong)
     lines = str(caught.value).splitlines()
     assert "  - channel string: declared, missing at the source" in lines
-    assert "  ~ amount_cny: declared decimal(18,2), double at the source" in lines
-    assert "  + coupon string: new at the source" in lines
+    assert "  ~ amount_cny: declared decimal(18,2), double at the source, which can be read as double" in lines
+    assert "  + coupon varchar: new at the source" in lines
+
+
+def test_a_new_column_is_let_through_encrypted_and_stays_when_it_goes():
+    feed = load_feeds()["crm__orders"].model_copy(update={"new_columns": "let_through"})
+    found = {name: DERBY[column.type] for name, column in feed.columns.items()}
+    whole, notes = jdbc.drift(feed, {**found, "coupon": "varchar"})
+    assert notes == ["new at the source, read, encrypted: coupon varchar"]
+    assert stored_columns(whole) == stored_columns(feed) | {"coupon_enc": "string", "key_id": "string"}
+    jdbc.record_new(feed, {"columns": {**found, "coupon": "varchar"}}, DAY)
+    jdbc.record_new(feed, {"columns": {**found, "coupon": "char"}}, "2024-03-06")
+    assert state.drift() == [dict(feed=feed.name, column_name="coupon", type="varchar", first_ds=DAY)]
+    assert "coupon" in jdbc.drift(feed, found)[0].columns
 
 
 def test_intervals_are_business_days_in_utc():
     feeds = load_feeds()
-    assert jdbc.fix_inputs(feeds["crm__orders"], DAY, DAY) == {
-        "low": "2024-03-04 16:00:00",
-        "high": "2024-03-05 16:00:00",
-    }
-    assert jdbc.fix_inputs(feeds["crm__orders"], None, DAY)["low"] is None
-    assert jdbc.fix_inputs(feeds["crm__channel_spend"], "2024-03-02", DAY) == {
-        "low": "2024-03-02",
-        "high": "2024-03-06",
-    }
-    assert jdbc.fix_inputs(feeds["crm__products"], None, DAY) == {}
+    orders = feeds["crm__orders"]
+    assert jdbc.interval(orders, DAY, DAY) == {"low": "2024-03-04 16:00:00", "high": "2024-03-05 16:00:00"}
+    assert jdbc.interval(orders, None, DAY)["low"] is None
+    overlapping = orders.model_copy(update={"overlap_minutes": 90})
+    assert jdbc.interval(overlapping, DAY, DAY) == {"low": "2024-03-04 14:30:00", "high": "2024-03-05 16:00:00"}
+    spend = feeds["crm__channel_spend"]
+    assert jdbc.interval(spend, "2024-03-02", DAY) == {"low": "2024-03-02", "high": "2024-03-06"}
 
 
 def test_lastmodified_keeps_rows_that_changed_again_later():
     feed = load_feeds()["crm__orders"]
-    text = jdbc.condition(feed, {"low": "2024-03-04 16:00:00", "high": "2024-03-05 16:00:00"})
-    assert (
-        "`updated_at` >= timestamp_ntz'2024-03-04 16:00:00' and `updated_at` < timestamp_ntz'2024-03-05 16:00:00'"
-        in text
-    )
-    assert "or (`ordered_at` >= timestamp_ntz'2024-03-04 16:00:00'" in text
-    assert "`updated_at` >= timestamp_ntz'2024-03-05 16:00:00' or `updated_at` is null" in text
+    text = jdbc.condition(feed, source_of(feed), {"low": "2024-03-04 16:00:00", "high": "2024-03-05 16:00:00"})
+    low, high = "timestamp('2024-03-04 16:00:00')", "timestamp('2024-03-05 16:00:00')"
+    assert f'"updated_at" >= {low} and "updated_at" < {high}' in text
+    assert f'or ("ordered_at" >= {low}' in text
+    assert f'"updated_at" >= {high} or "updated_at" is null' in text
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
