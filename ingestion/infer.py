@@ -7,11 +7,12 @@ source moves in; what a person reviewed stands in feeds.yml, and a load reads th
 import re
 from pathlib import Path
 
-from ingestion.feeds import NAME, TYPES
-from ingestion.guess import guess_column, guess_key, guess_subject, open_key, snake
+from ingestion import jdbc, jdbc_types
+from ingestion.feeds import NAME, JdbcFeed
+from ingestion.guess import NUMBERS, guess_column, guess_key, guess_subject, open_key, snake
+from ingestion.jdbc_source import Source, source_of
 from ingestion.lines import DAY, ask_lines, date_pattern, read_sample
-from ingestion.proposal import REVIEW, Found, Proposal, checked, name_fault, write_block
-from warehouse.connections import database
+from ingestion.proposal import REVIEW, Found, Guess, Proposal, checked, name_fault, write_block
 from warehouse.errors import PlatformError
 
 SAMPLE_ROWS = 200
@@ -87,32 +88,22 @@ def ask_database(
     connection: str, table: str | None = None, query: str | None = None, only: list[str] | None = None
 ) -> Found:
     """Columns (of `only`, in any case, if given) and key of a table or query; PlatformError if it cannot be read."""
-    from ingestion.jdbc import source_table
-
     if table and not re.fullmatch(r"\w+(\.\w+)?", table):
         raise PlatformError(f"{table!r} is no table's name: it is <table> or <schema>.<table>; else use a query")
-    label, source = f"{connection}.{table or 'query'}", table or f"({query}) q"
-    types = {f.name: f.dataType.simpleString() for f in source_table(label, source, connection).schema.fields}
-    if only is not None:
-        known = {name.lower(): name for name in types}
-        if missing := [name for name in only if name.lower() not in known]:
-            raise PlatformError(f"{label} has no columns {', '.join(missing)}: it has {', '.join(types)}")
-        types = {known[name.lower()]: types[known[name.lower()]] for name in only}
-    rows = _sample_rows(label, source, connection, types)
-    columns, notes = [], []
-    for name, found in types.items():
-        type_ = declared_type(found)
-        if type_ is None or (fault := name_fault(name)):
-            why = f"{found} cannot be declared" if type_ is None else fault
-            notes.append(f"left out: {label}: column {name}: {why}; select it as something else in a query")
-            continue
-        column = guess_column(name, type_, [row.get(name) for row in rows])
-        if type_ != found.replace("timestamp_ntz", "timestamp"):
-            column = column.noting(f"{found} at the source")
-        columns.append(column)
-    if not columns:
-        raise PlatformError(f"{label}: no column can be declared:\n" + "\n".join(notes))
-    own = [c.name for c in columns if c.name in _primary_key(connection, table)] if table else []
+    source = _source(connection, table, query)
+    types = _chosen(source, jdbc.columns(source), only)
+    declared, notes = {}, []
+    for name, kind in types.items():
+        type_ = declared_type(source.database.product, kind)
+        if fault := name_fault(name) or (None if type_ else f"{kind} cannot be declared"):
+            notes.append(f"left out: {source.name}: column {name}: {fault}; select it as something else in a query")
+        else:
+            declared[name] = type_
+    if not declared:
+        raise PlatformError(f"{source.name}: no column can be declared:\n" + "\n".join(notes))
+    rows = _sample_rows(source, declared)
+    columns = [_column(name, type_, types[name], rows) for name, type_ in declared.items()]
+    own = [name for name in _primary_key(source, table) if name in {c.name for c in columns}] if table else []
     if own:
         return Found(columns, own, "the database's primary key", notes=notes)
     key = guess_key(columns, snake((table or "").split(".")[-1]), rows)
@@ -124,27 +115,55 @@ def ask_database(
 
 def tables(connection: str) -> list[str]:
     """The tables of the connection's database (its current schema), by name."""
-    from ingestion.jdbc import source_table
-
-    schema = _SCHEMA.get(database(connection).product)
+    source = _source(connection, "tables")
+    schema = _SCHEMA.get(source.database.product)
+    asked = "select tablename as name from sys.systables where tabletype = 'T'"
     if schema:
-        asked = (
-            "select table_name as name from information_schema.tables "
-            f"where table_schema = {schema} and table_type = 'BASE TABLE'"
-        )
-    else:
-        asked = "select tablename as name from sys.systables where tabletype = 'T'"
-    return sorted(row[0] for row in source_table(connection, f"({asked}) q", connection).collect())
+        of = f"where table_schema = {schema} and table_type = 'BASE TABLE'"
+        asked = f"select table_name as name from information_schema.tables {of}"
+    return sorted(name for (name,) in source.ask(asked))
 
 
+def declared_type(product: str, kind: str) -> str | None:
+    """The feed's type that holds a type of the source best, None if none does."""
+    if kind == "money":
+        return "decimal(19,2)"
+    fits = jdbc_types.fitting(product, kind)
+    own = [name for name in fits if name.startswith("decimal") and name == kind.replace("numeric", "decimal")]
+    first = ("boolean",) if kind.startswith(("bit", "bool")) else ()
+    ranked = (*own, *first, "int", "bigint", "float", "double", "date", "timestamp", "binary", "string", "boolean")
+    return next((name for name in ranked if name in fits), None)
+
+
+# Types at the source that no declared type holds in every case: a load stops at a value that does not fit.
+INEXACT = {
+    "bigint unsigned": "bigint unsigned at the source, decimal(20,0) if it is above 2^63",
+    "numeric": "numeric at the source, better a decimal(p,s) if all values fit",
+    "money": "money at the source",
+}
 _SCHEMA = {"mysql": "database()", "mariadb": "database()", "postgresql": "current_schema()"}
 
 
-def _primary_key(connection: str, table: str) -> list[str]:
-    """The columns of the table's primary key; empty if the database's catalogue does not tell."""
-    from ingestion.jdbc import source_table
+def _source(connection: str, table: str | None, query: str | None = None) -> Source:
+    label = f"{connection}.{table or 'query'}"
+    return source_of(
+        JdbcFeed.model_construct(name=label, connection=connection, table=table, query=query, fetch_rows=SAMPLE_ROWS)
+    )
 
-    schema = _SCHEMA.get(database(connection).product)
+
+def _chosen(source: Source, types: dict[str, str], only: list[str] | None) -> dict[str, str]:
+    """The columns of `only` with their types, in that order and as the database writes them."""
+    if only is None:
+        return types
+    known = {name.lower(): name for name in types}
+    if missing := [name for name in only if name.lower() not in known]:
+        raise PlatformError(f"{source.name} has no columns {', '.join(missing)}: it has {', '.join(types)}")
+    return {known[name.lower()]: types[known[name.lower()]] for name in only}
+
+
+def _primary_key(source: Source, table: str) -> list[str]:
+    """The columns of the table's primary key, in its order; empty if the database's catalogue does not tell."""
+    schema = _SCHEMA.get(source.database.product)
     if not schema:
         return []
     *named, bare = table.split(".")
@@ -155,28 +174,19 @@ def _primary_key(connection: str, table: str) -> list[str]:
         f"join information_schema.key_column_usage k on {same} where c.constraint_type = 'PRIMARY KEY' "
         f"and c.table_schema = {schema} and lower(c.table_name) = '{bare.lower()}'"
     )
-    rows = source_table(table, f"({asked}) q", connection).collect()
-    return [row[0] for row in sorted(rows, key=lambda row: row[1])]
+    return [name for name, place in sorted(source.ask(asked), key=lambda row: int(row[1]))]
 
 
-def _sample_rows(label: str, source: str, connection: str, types: dict[str, str]) -> list[dict]:
-    """Some rows with the columns that can be looked at; the database limits them, whatever the size of the table."""
-    from pyspark.errors import PySparkException
-
-    from ingestion.jdbc import source_table
-
-    derby = database(connection).product == "derby"
-    limit = f"fetch first {SAMPLE_ROWS} rows only" if derby else f"limit {SAMPLE_ROWS}"
-    wanted = [f"`{name}`" for name, kind in types.items() if re.match("string|.*int|decimal|char|varchar", kind)]
-    try:
-        sample = source_table(label, f"(select * from {source} {limit}) s", connection)
-        return [row.asDict() for row in sample.select(*wanted).collect()]
-    except PySparkException as error:
-        reason = str(error).split("\n")[0]
-        raise PlatformError(f"{label}: {SAMPLE_ROWS} rows could not be read to guess from: {reason}") from None
+def _column(name: str, type_: str, kind: str, rows: list[dict]) -> Guess:
+    column = guess_column(name, type_, [row.get(name) for row in rows])
+    return column.noting(INEXACT[kind]) if kind in INEXACT else column
 
 
-def declared_type(found: str) -> str | None:
-    """A feed's type for a type as Spark calls it, None if feeds have none."""
-    found = {"timestamp_ntz": "timestamp", "tinyint": "int", "smallint": "int"}.get(found, found)
-    return found if re.match(TYPES, found) else None
+def _sample_rows(source: Source, declared: dict[str, str]) -> list[dict]:
+    """Some rows, as texts, of the columns that can be looked at; the database limits them, whatever the table's size."""
+    names = [name for name, type_ in declared.items() if type_.split("(")[0] in NUMBERS]
+    if not names:
+        return []
+    limit = f"fetch first {SAMPLE_ROWS} rows only" if source.database.product == "derby" else f"limit {SAMPLE_ROWS}"
+    asked = f"select {', '.join(map(source.quoted, names))} from {source.relation} {limit}"
+    return [dict(zip(names, row, strict=True)) for row in source.ask(asked)]

@@ -29,7 +29,6 @@ from warehouse.errors import PlatformError
 
 SQOOPS_MAPPERS = 4
 VARIABLE = re.compile(r"\$\{?(?!CONDITIONS\b)[A-Za-z_][\w.]*\}?")
-PARTITIONABLE = r"^(int|bigint|decimal|date|timestamp)"
 EXPORT_TYPES = {"string": "VARCHAR(255)", "float": "DOUBLE", "binary": "VARCHAR(255)"}
 
 
@@ -171,7 +170,7 @@ def _import_pairs(
     split = _same(_column(command, "split-by"), found.columns)
     if mappers and mappers > 1 and not split:
         types = {column.name: column.type for column in found.columns}
-        if len(found.key) == 1 and re.match(PARTITIONABLE, types[found.key[0]]):
+        if len(found.key) == 1 and types[found.key[0]] not in ("boolean", "binary"):
             split = found.key[0]
         else:
             notes.append(

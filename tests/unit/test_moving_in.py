@@ -21,6 +21,7 @@ from ingestion.sqoop_options import (
 )
 from tests.conftest import PROJECT, mdp
 from tests.proposals import feeds_of
+from warehouse.connections import Database
 from warehouse.errors import PlatformError
 
 SECRET = "hunter2-s3cret"
@@ -291,47 +292,41 @@ def test_unknown_types_are_marked_and_modes_hold(tmp_path):
     assert "split_by: id  # review: the key" in made.text
 
 
-class Frame:
-    """What a JDBC frame is to infer: a schema, and rows."""
+class Corp:
+    """A MySQL database, as infer asks it, without an engine: EMPLOYEES has a primary key, and types that feeds do not have."""
 
-    def __init__(self, types: dict, rows: list[dict]):
-        kind = lambda text: type("T", (), {"simpleString": lambda self: text})()  # noqa: E731
-        fields = [type("F", (), {"name": name, "dataType": kind(text)})() for name, text in types.items()]
-        self.schema = type("S", (), {"fields": fields})()
-        self.rows = rows
+    types = {
+        "EMP_ID": "int", "DEPT": "smallint", "PHONE": "varchar", "BIO": "text", "SALARY": "decimal(10,2)", "TAGS": "geometry",
+        "UPDATED_AT": "datetime", "odd name": "varchar", "SEQ": "bigint unsigned",
+    }  # fmt: skip
 
-    def select(self, *names):
-        return self
+    def __init__(self, feed):
+        assert feed.connection == "corp"
+        self.name, self.relation, self.database = (
+            feed.name,
+            feed.table or "(query) asked",
+            Database("corp", "", "mysql", None),
+        )
 
-    def collect(self):
-        return [
-            type("R", (dict,), {"asDict": lambda self: self, "__getitem__": lambda s, i: list(s.values())[i]})(row)
-            for row in self.rows
-        ]
+    def quoted(self, name):
+        return f"`{name}`"
+
+    def ask(self, sql):
+        if "table_constraints" in sql:
+            return [("EMP_ID", "1")] if "'employees'" in sql else []
+        if "information_schema.tables" in sql:
+            return [("EMPLOYEES",), ("AUDIT",)]
+        sample = {"`EMP_ID`": None, "`PHONE`": "138 1234 5678", "`BIO`": "li@example.com"}
+        names = re.search("select (.*) from", sql)[1].split(", ")
+        assert sql.endswith("limit 200")
+        return [tuple(str(n) if name == "`EMP_ID`" else sample.get(name, "1") for name in names) for n in range(9)]
 
 
 @pytest.fixture
 def corp(monkeypatch):
-    """A database of connection corp, without an engine: EMPLOYEES has a primary key, and a type that feeds do not have."""
-    types = {
-        "EMP_ID": "int", "DEPT": "smallint", "PHONE": "string", "BIO": "string", "SALARY": "decimal(10,2)",
-        "TAGS": "array<string>",
-        "UPDATED_AT": "timestamp_ntz", "odd name": "string",
-    }  # fmt: skip
-    rows = [
-        {"EMP_ID": n, "DEPT": 1, "PHONE": "138 1234 5678", "BIO": "li@example.com", "SALARY": 1, "odd name": ""}
-        for n in range(9)
-    ]
-
-    def source_table(name, table, connection="crm"):
-        assert connection == "corp"
-        if "table_constraints" in table:
-            return Frame({}, [{"name": "EMP_ID", "place": 1}] if "employees" in table else [])
-        if "information_schema.tables" in table:
-            return Frame({}, [{"name": "EMPLOYEES"}, {"name": "AUDIT"}])
-        return Frame(types, rows)
-
-    monkeypatch.setattr("ingestion.jdbc.source_table", source_table)
+    """Connection corp is set, the engine runs, and the database is the one above."""
+    monkeypatch.setattr(infer, "source_of", Corp)
+    monkeypatch.setattr(infer.jdbc, "columns", lambda source: dict(source.types))
     monkeypatch.setattr(address, "require_engine", lambda: None)
     monkeypatch.setenv("MDP_CORP_URL", "jdbc:mysql://db.foo.com/corp?useSSL=false")
 
@@ -344,6 +339,7 @@ def test_the_database_is_asked_where_it_can_be(corp, tmp_path):
     types = {name: column.type for name, column in feed.columns.items()}
     assert types == {
         "EMP_ID": "int", "DEPT": "int", "PHONE": "string", "BIO": "string", "SALARY": "decimal(10,2)", "UPDATED_AT": "timestamp",
+        "SEQ": "bigint",
     }  # fmt: skip
     assert feed.columns["PHONE"].action == "hash_and_mask" and feed.columns["BIO"].action == "hash"
     assert feed.key == ("EMP_ID",) and "key: [EMP_ID]  # the database's primary key" in made.text
