@@ -268,6 +268,8 @@ def _export(command: Command, source: str | None) -> Proposal:
         made = EXPORT_TYPES.get(column.type, column.type.upper())
         lines.append(f"    {scalar(column.name)}: {scalar(made)}")
     notes += [f"review: {source} must have the columns {', '.join(c.name for c in found.columns)}, and a partition ds"]
+    if keys and mode == "update":
+        notes.append("review: a row whose key is not there is rejected (Sqoop passes over it): see max_rejected_share")
     from ingestion.targets import load_targets
 
     return Proposal(checked("\n".join(lines) + "\n", load_targets), notes)

@@ -379,6 +379,65 @@ def test_infer_proposes_a_table(corp, tmp_path):
     assert "key: [EMP_ID]  # review: a guess from names and 9 rows" in made.text
 
 
+EXPORTS = {
+    "connect": "connection: corp", "table": "table: bar", "columns": "columns:", "export-dir": "source: results.bar_data",
+    "hcatalog-table": "source: default.v", "hcatalog-database": "source: v.t", "update-key": "key: [id]",
+    "update-mode": "mode: upsert", "username": "set: MDP_CORP_USER", "password": "MDP_CORP_PASSWORD_FILE",
+    "password-file": "MDP_CORP_PASSWORD_FILE", "P": "MDP_CORP_PASSWORD_FILE",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS[EXPORT]))
+def test_no_export_option_is_dropped_in_silence(tmp_path, name):
+    pytest.importorskip("ingestion.targets")
+    option = OPTIONS[EXPORT][name]
+    given = {
+        "connect": BASE["connect"],
+        "table": "bar",
+        "columns": "id,msg",
+        "export-dir": "/warehouse/results.db/bar_data",
+    }
+    given |= {"update-key": {"update-key": "id"}, "update-mode": {"update-key": "id"}}.get(name, {})
+    given |= {"hcatalog-table": "t"} if name == "hcatalog-database" else {}
+    if name not in given:
+        given[name] = {"update-mode": "allowinsert"}.get(name, "v") if option.takes_value else None
+    made = sqoop.convert(options_file(tmp_path, "export", given))
+    if name == "call":
+        assert made.text == "" and "--call: no stored procedure is called" in made.faults[0]
+        return
+    assert made.text and not made.faults
+    shown = f"-{name}" if name == "P" else f"--{name}"
+    about = [note for note in made.notes if re.search(rf"(: |, ){re.escape(shown)}(,|:)", note)]
+    if option.verdict == EQUIVALENT:
+        assert EXPORTS[name] in made.text + "\n".join(made.notes) and not about
+    else:
+        assert len(about) == 1 and about[0].startswith(f"{option.verdict}: ") and option.text in about[0]
+
+
+def test_an_export_becomes_a_target(corp, tmp_path):
+    targets = pytest.importorskip("ingestion.targets")
+    given = {
+        "connect": BASE["connect"],
+        "table": "EMPLOYEES",
+        "export-dir": "/results/bar_data",
+        "update-key": "emp_id",
+    }
+    refused = sqoop.convert(options_file(tmp_path, "export", given))
+    assert (
+        refused.text == "" and "name the one that holds these rows with --source <schema>.<table>" in refused.faults[0]
+    )
+    made = sqoop.convert(options_file(tmp_path, "export", given), source="marts.staff")
+    path = tmp_path / "exports.yml"
+    path.write_text(made.text)
+    target = targets.load_targets(path)["employees"]
+    assert (target.connection, target.source, target.mode, target.key) == ("corp", "marts.staff", "update", ("EMP_ID",))
+    assert target.columns["SALARY"] == "DECIMAL(10,2)" and target.columns["PHONE"] == "VARCHAR(255)"
+    assert any("max_rejected_share" in note for note in made.notes)
+    with pytest.raises(PlatformError, match="imports and exports are declared in two files"):
+        one = "sqoop import --connect jdbc:mysql://h/corp --table t --columns id"
+        sqoop.convert("x", f"{one}\n{one.replace('import', 'export')} --export-dir /a.db/b")
+
+
 def test_two_blocks_of_one_name_are_refused():
     one = "sqoop import --connect jdbc:mysql://h/corp --table t --columns id"
     assert "corp__t is there twice" in sqoop.convert("x", f"{one}\n{one}").faults[0]
