@@ -20,6 +20,7 @@ from ingestion.door import HEADER
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, LogFeed
 from ingestion.privacy import encrypt, read_keys
 from ingestion.protect import stored_columns
+from warehouse import state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_id, key_path
 from warehouse.partitions import point_partition
@@ -75,10 +76,13 @@ def publish(written: Written, feed: Feed, spec: dict[str, str]) -> None:
     tables = [(feed.raw_table, written.columns, "rows" if isinstance(feed, JdbcFeed) else "parts/held=false")]
     if not isinstance(feed, JdbcFeed):
         tables.append((feed.quarantine_table, QUARANTINE, "quarantine"))
+    # columns that nobody declared come and go with the source
+    undeclared = [f"{row['column_name']}_enc" for row in state.drift(feed.name)]
+    loose = frozenset([*undeclared, "key_id"] if undeclared else [])
     system, root = fs.FileSystem.from_uri(written.place)
     for table, columns, part in tables:
         system.create_dir(f"{root}/{part}")  # none was written if there was no row
-        point_partition(table, columns, spec, f"{written.place}/{part}")
+        point_partition(table, columns, spec, f"{written.place}/{part}", loose)
     home = root.rsplit("/", 1)[0]
     for found in system.get_file_info(fs.FileSelector(home)):
         if found.path.rstrip("/") != root and "=" not in found.base_name:

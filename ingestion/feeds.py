@@ -286,15 +286,16 @@ def load_feeds(path: Path | None = None) -> dict[str, Feed]:
     return feeds
 
 
-def pick(names: list[str] | None, kind: str | None = None) -> list[Feed]:
-    """The feeds named, all if none is; of one kind if given. An unknown name or kind lists the known ones."""
+def pick(names: list[str] | None, kinds: list[str] | None = None) -> list[Feed]:
+    """The feeds named, all if none is; of some kinds if given. An unknown name or kind lists the known ones."""
     feeds = load_feeds()
     for name in names or ():
         if name not in feeds:
             raise unknown("feed", name, feeds)
-    if kind and kind not in KINDS:
-        raise unknown("kind of feed", kind, KINDS)
-    return [f for f in feeds.values() if (not names or f.name in names) and kind in (None, f.kind)]
+    for kind in kinds or ():
+        if kind not in KINDS:
+            raise unknown("kind of feed", kind, KINDS)
+    return [f for f in feeds.values() if (not names or f.name in names) and (not kinds or f.kind in kinds)]
 
 
 class _UniqueKeys(yaml.SafeLoader):

@@ -172,9 +172,6 @@ def _transfers(whole: JdbcFeed, feed: JdbcFeed, source: Source, found: dict) -> 
     sent, kept = {}, []
     for name, column in whole.columns.items():
         declared = column.type if name in feed.columns else "any"
-        if name not in found:  # let through once, and gone since
-            kept.append(f"cast(null as string) as `{name}`")
-            continue
         sql, how = jdbc_types.rule(source.database.product, found[name], declared)
         sent[name] = sql.format(source.quoted(name))
         kept.append(jdbc_types.kept(feed, name, column, how))
@@ -196,18 +193,14 @@ def deleted(feed: JdbcFeed, load: state.Load, previous: state.Load):
 def drift(feed: JdbcFeed, found: dict[str, str]) -> tuple[JdbcFeed, list[str]]:
     """(the feed as it is to be read, notes on columns that are new); `found` is name → type at the source.
 
-    A new column is not read, or if the feed lets it through as an encrypted text, since nobody has classified it. One that
-    was let through on an earlier day stays, null once it is gone.
+    A new column is not read, or if the feed lets it through as an encrypted text, since nobody has classified it.
     Raises PlatformError with a diff if a declared column is missing or of a type that the declared one cannot hold.
     """
     new = jdbc_types.undeclared(feed, database(feed.connection).product, found)
     through = feed.new_columns == "let_through"
     said = "read, encrypted" if through else "not read"
     notes = [f"new at the source, {said}: {', '.join(f'{name} {found[name]}' for name in new)}"] if new else []
-    if not through:
-        return feed, notes
-    before = [row["column_name"] for row in state.drift(feed.name) if row["column_name"] not in feed.columns]
-    more = dict.fromkeys([*before, *new], SECRET)
+    more = dict.fromkeys(new, SECRET) if through else {}
     return feed.model_copy(update={"columns": feed.columns | more}), notes
 
 
@@ -248,10 +241,7 @@ def plan(feed: JdbcFeed, inputs: dict) -> str:
         f"  consistency  {snapshot}",
         *(f"  note         {text}" for text in inputs.get("notes", [])),
         "  columns",
-        *(
-            f"    {name:<30} {found.get(name, 'gone'):<26} → {_becomes(feed, whole.columns[name], name)}"
-            for name in whole.columns
-        ),
+        *(f"    {name:<30} {found[name]:<26} → {_becomes(feed, whole.columns[name], name)}" for name in whole.columns),
     ]
     for i, (query, n) in enumerate(zip(queries, expected, strict=True), 1):
         lines += [f"  part {i} of {len(queries)}: {n:,} rows", f"    {query}"]

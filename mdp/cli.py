@@ -102,8 +102,9 @@ def env() -> None:
 def ingest(
     ds: Ds, from_ds: From = None,
     feed: Annotated[list[str] | None, typer.Option("--feed", help="only this feed (may be given again)")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="only feeds of this kind: jdbc or files")] = None,
-    reload: Annotated[bool, typer.Option("--reload", help="read the day's files anew")] = False,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="only jdbc, files or kafka (may be given again)")] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="read the day's files or offsets anew")] = False,
+    accept_gap: Annotated[bool, typer.Option("--accept-gap", help="go on where a broker has dropped records")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what databases would be asked")] = False,
 ) -> None:  # fmt: skip
     """Load the day's rows of all feeds into raw, personal data protected on the way."""
@@ -112,7 +113,7 @@ def ingest(
     if dry_run:
         print(run.dry_run(ds, from_ds, feed))
         return
-    run.ingest(ds, from_ds=from_ds, feeds=feed, kind=kind, reload=reload)
+    run.ingest(ds, from_ds=from_ds, feeds=feed, kinds=kind, reload=reload, accept_gap=accept_gap)
 
 
 @app.command()

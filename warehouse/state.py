@@ -188,6 +188,13 @@ def begin_load(feed: str, ds: str, inputs: dict, replace: bool = False) -> Load:
     return load(feed, ds)
 
 
+def note_inputs(feed: str, ds: str, inputs: dict) -> None:
+    """Store what is done of a load that is read in parts."""
+    with engine().begin() as connection:
+        mine = _loads.update().where(_loads.c.feed == feed, _loads.c.ds == ds)
+        connection.execute(mine.values(inputs=json.dumps(inputs, sort_keys=True)))
+
+
 def publish_load(feed: str, ds: str, n_rows: int, n_quarantined: int = 0) -> None:
     """Mark a load's partition as whole."""
     with engine().begin() as connection:
