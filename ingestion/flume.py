@@ -20,6 +20,7 @@ from warehouse.settings import settings
 
 CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "iso-8859-1": "latin-1", "latin1": "latin-1"}
 DAY = r"\\d\{4\}-\\d\{2\}-\\d\{2\}|\[0-9\]\{4\}-\[0-9\]\{2\}-\[0-9\]\{2\}"
+DEFAULTS = ("false", "PLAINTEXT")  # of properties without an equivalent: what is done anyway
 ENVELOPE = "its records are Flume's Avro envelopes, which have no reader: let the producer write the body alone"
 
 
@@ -287,7 +288,7 @@ def _property_notes(component: Component, entry: Entry) -> list[str]:
             notes.append(
                 f"{NONE}: {component.path}.{key}: it is no property that Flume's manual knows for {component.type}"
             )
-        elif found.verdict == NONE and value.lower() != "false":
+        elif found.verdict == NONE and value not in DEFAULTS:
             notes.append(f"{NONE}: {component.path}.{key}: {found.how}")
         elif found.verdict == EQUIVALENT and "MDP_TZ" in found.how and value != settings().tz:
             notes.append(f"set: MDP_TZ={value}")

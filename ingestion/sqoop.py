@@ -21,6 +21,7 @@ from ingestion.sqoop_options import (
     OPTIONS,
     OTHER_TOOLS,
     Command,
+    Option,
     parse,
     read_commands,
     read_options_file,
@@ -75,16 +76,15 @@ def _read(path: str, text: str | None) -> tuple[list[Command], list[str]]:
 def _notes(command: Command) -> list[str]:
     """One line for each option that has no equivalent, and one for those that are not needed for the same reason."""
     notes, unneeded = [], {}
-    given = [(f"--{name}" if name != "P" else "-P", OPTIONS[command.tool][name]) for name in command.given]
-    given += [(f"-{name}", HADOOP[name.split()[0]]) for name in command.hadoop]
-    unknown = [name for name in command.connector if name not in CONNECTOR]
-    given += [(f"-- --{name}", CONNECTOR[name]) for name in command.connector if name in CONNECTOR]
-    for name, option in given:
+    own = Option(True, NONE, "an argument of another program, which is not run")
+    given = [(f"--{name}", OPTIONS[command.tool][name], found.line) for name, found in command.given.items()]
+    given += [(f"-{name}", HADOOP[name.split()[0]], command.line) for name in command.hadoop]
+    given += [(f"-- --{name}", CONNECTOR.get(name, own), command.line) for name in command.connector]
+    for name, option, line in given:
         if option.verdict == NONE:
-            notes.append(f"{NONE}: {name}: {option.text}")
+            notes.append(f"{NONE}: {name} (line {line}): {option.text}")
         elif option.verdict != EQUIVALENT:
             unneeded.setdefault(option.text, []).append(name)
-    notes += [f"{NONE}: -- --{name}: an argument of another program, which is not run" for name in unknown]
     return notes + [f"not needed: {', '.join(names)}: {text}" for text, names in unneeded.items()]
 
 
@@ -130,7 +130,7 @@ def _import(command: Command) -> Proposal:
     if silence is None:
         found = ask_database(address.name, table, query, only)
     elif only is None:
-        what = f"{address.name}.{table or 'query'}"
+        what = f"{address.name}.{table}" if table else f"the query on {address.name}"
         return Proposal(notes=notes, faults=[_unknown_columns(command, address, what, silence)])
     else:
         found = _unasked(command, only, table)

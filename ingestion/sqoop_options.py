@@ -64,6 +64,7 @@ class Command:
 
     tool: str
     where: str
+    line: int
     given: dict[str, Given] = field(default_factory=dict)
     hadoop: list[str] = field(default_factory=list)
     connector: dict[str, str | None] = field(default_factory=dict)
@@ -164,7 +165,7 @@ def parse(tokens: list[Token], where: str, folder: Path) -> Command:
         raise PlatformError(f"{where}: line {line}: the first word names no tool of Sqoop: {', '.join(OPTIONS)}")
     words = [token.text for token in tokens]
     end = words.index("--") if "--" in words else len(words)
-    command = Command(tool, where)
+    command = Command(tool, where, line)
     faults = _read_given(command, tokens[1:end])
     if tool == JOB:
         for name in ("exec", "show", "delete", "list"):

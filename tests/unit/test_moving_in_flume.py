@@ -50,7 +50,8 @@ PROPERTIES = {  # of the components of which single properties matter, as the gu
     "org.apache.flume.source.kafka.KafkaSource": """
         kafka.bootstrap.servers kafka.consumer.group.id kafka.topics kafka.topics.regex batchSize batchDurationMillis
         backoffSleepIncrement maxBackoffSleep useFlumeEventFormat setTopicHeader topicHeader
-        kafka.consumer.security.protocol kafka.consumer.auto.offset.reset topic groupId zookeeperConnect
+        kafka.consumer.security.protocol kafka.consumer.sasl.mechanism kafka.consumer.ssl.truststore.location
+        kafka.consumer.auto.offset.reset topic groupId zookeeperConnect
         migrateZookeeperOffsets""",
     "org.apache.flume.channel.kafka.KafkaChannel": """
         kafka.bootstrap.servers kafka.topic kafka.consumer.group.id parseAsFlumeEvent pollTimeout defaultPartitionId
