@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from ingestion.masks import MASK
+from ingestion.privacy import NORMALISE
 from warehouse.errors import PlatformError, unknown
 
 PATH = Path(__file__).with_name("feeds.yml")
@@ -49,27 +51,43 @@ class Column(Strict):
 
     type: Annotated[str, Field(pattern=TYPES)]
     sensitivity: Annotated[Literal["public", "internal", "personal", "secret"], Field(alias="class")]
-    action: Literal["hash", "hash_and_mask", "encrypt", "coarsen", "drop"] | None = None
-    format: Literal["phone", "email"] | None = None
+    action: Literal["mask", "hash", "hash_and_mask", "encrypt", "redact", "coarsen", "drop"] | None = None
+    format: Literal["phone", "email", "name", "id_number", "bank_card", "address", "plain"] | None = None
     required: bool = False
     allowed: Annotated[tuple[Plain, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
-    def _action_fits(self):
-        if self.sensitivity in ("personal", "secret") and not self.action:
-            raise ValueError(
-                f"is {self.sensitivity} and so needs an action: hash, hash_and_mask, encrypt, coarsen or drop"
-            )
-        if self.sensitivity in ("public", "internal") and self.action:
-            raise ValueError(
-                f"is {self.sensitivity} and so takes no action: drop the key or call it personal or secret"
-            )
-        if self.sensitivity == "secret" and self.action not in ("encrypt", "drop"):
-            raise ValueError("is secret: its action must be encrypt or drop")
-        if (self.action in ("hash", "hash_and_mask")) != (self.format is not None):
-            raise ValueError("needs a format (phone or email) if its action is hash or hash_and_mask, and only then")
-        if self.action in ("hash", "hash_and_mask", "encrypt") and self.type != "string":
-            raise ValueError(f"is {self.type}: only a string can be hashed, masked or encrypted")
+    def _class_and_action_fit(self):
+        takes = {
+            "public": (None,),
+            "internal": (None, "redact"),
+            "personal": ("mask", "hash", "hash_and_mask", "encrypt", "redact", "coarsen", "drop"),
+            "secret": ("encrypt", "drop"),
+        }[self.sensitivity]
+        if self.action in takes:
+            return self
+        match self.sensitivity:
+            case "secret":
+                raise ValueError("is secret: its action must be encrypt or drop")
+            case "personal":
+                raise ValueError(f"is personal and so needs an action: {', '.join(takes[:-1])} or {takes[-1]}")
+        only = ", unless it is redact (of a free text)" if "redact" in takes else ""
+        raise ValueError(
+            f"is {self.sensitivity} and so takes no action{only}: drop the key or call the column personal or secret"
+        )
+
+    @model_validator(mode="after")
+    def _action_and_type_fit(self):
+        formats = {"mask": MASK, "hash": NORMALISE, "hash_and_mask": [f for f in NORMALISE if f in MASK]}
+        fitting = formats.get(self.action)
+        if fitting and self.format not in fitting:
+            raise ValueError(f"needs a format for its action {self.action}: {', '.join(fitting)}")
+        if self.format and not fitting:
+            raise ValueError(f"has a format, which only an action of {', '.join(formats)} takes")
+        if self.action == "encrypt" and self.type in ("float", "double", "binary"):
+            raise ValueError(f"is {self.type}, which has no exact text to encrypt: drop it, or read it as another type")
+        if (fitting or self.action == "redact") and self.type != "string":
+            raise ValueError(f"is {self.type}: only a string can be masked, hashed or redacted")
         if self.type.startswith("decimal") and int(re.findall(r"\d+", self.type)[0]) > DECIMAL_DIGITS:
             raise ValueError(
                 f"is {self.type}: a decimal has at most {DECIMAL_DIGITS} digits; a string holds any number"
@@ -81,6 +99,7 @@ class Column(Strict):
     def stored(self, name: str) -> list[str]:
         """The names under which this column reaches the raw table (none if it is dropped)."""
         return {
+            "mask": [f"{name}_mask"],
             "hash": [f"{name}_hash"],
             "hash_and_mask": [f"{name}_hash", f"{name}_mask"],
             "encrypt": [f"{name}_enc"],

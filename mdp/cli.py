@@ -17,11 +17,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 warehouse_app = typer.Typer(no_args_is_help=True, help="The engine: start it, stop it, ask it.")
 sample_app = typer.Typer(no_args_is_help=True, help="The sample company, whose truth is known.")
 model_app = typer.Typer(no_args_is_help=True, help="Registered models and their champions.")
+privacy_app = typer.Typer(no_args_is_help=True, help="The privacy key, and secrets read back with a trace.")
 feed_app = typer.Typer(
     no_args_is_help=True, help="What is taken in: check it, propose it, convert it from Sqoop or Flume."
 )
 for name, group in (
-    ("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app), ("feed", feed_app),
+    ("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app), ("privacy", privacy_app),
+    ("feed", feed_app),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -326,6 +328,48 @@ def warehouse_checksum(
     from mdp import show
 
     show.checksums(ds, layer)
+
+
+# -- privacy ----------------------------------------------------------------------------------------------------------
+
+
+@privacy_app.command("status")
+def privacy_status() -> None:
+    """List the keys of the ring, and the rows under each key, per table."""
+    from mdp import show
+
+    show.privacy_keys()
+
+
+@privacy_app.command("rotate")
+def privacy_rotate(
+    retire: Annotated[bool, typer.Option("--retire", help="take old keys that seal nothing out of the ring")] = False,
+) -> None:
+    """Add a key to the ring and seal every secret anew with it; goes on where an earlier one was interrupted."""
+    from ingestion import rotate
+
+    rotate.retire() if retire else rotate.rotate()
+
+
+@privacy_app.command("reveal")
+def privacy_reveal(
+    table: str, column: str,
+    key: Annotated[str, typer.Option("--key", help="the row's key, its parts joined by |")],
+    reason: Annotated[str, typer.Option("--reason", help="why; goes into the trace")],
+    ds: Annotated[str | None, typer.Option("--ds", help="the day of the row (default: the newest that has it)")] = None,
+) -> None:  # fmt: skip
+    """Print the clear value of one sealed column of one row, after a trace of it is written."""
+    from ingestion import reveal
+
+    print(reveal.reveal(table, column, key, reason, ds))
+
+
+@privacy_app.command("trace")
+def privacy_trace() -> None:
+    """List who read which secret back, when and why."""
+    from mdp import show
+
+    show.reveals()
 
 
 # -- the sample company -----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the warehouse and model commands print."""
+"""What the warehouse, model and privacy commands print."""
 
 import csv as csv_format
 import sys
@@ -82,3 +82,39 @@ def model(name: str) -> None:
         when = f"{p['promoted_at']:%Y-%m-%d %H:%M}"
         history.add_row(when, p["promoted_by"], p["from_version"] or "-", p["to_version"], p["reason"])
     console.print(history)
+
+
+def privacy_keys() -> None:
+    """Print the blocks of the key ring and what each is for, then the rows under each key, per table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ingestion.rotate import rows_by_key
+    from warehouse import keys
+
+    ring = keys.key_ids()
+    blocks = Table("key", "is for")
+    for n, key in enumerate(ring):
+        uses = [("hashes", n == 0), ("sealing", n == len(ring) - 1), ("opening", True)]
+        blocks.add_row(key, ", ".join(use for use, yes in uses if yes))
+    rows = Table("table", "key", "rows", "which are")
+    for row in rows_by_key():
+        rows.add_row(row["table"], row["key_id"], f"{row['n_rows']:,}", row["kind"])
+    console = Console(highlight=False)
+    console.print(blocks, rows)
+
+
+def reveals() -> None:
+    """Print the trace of the secrets that were read back, oldest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from warehouse import state
+
+    table = Table("when (UTC)", "who", "table", "column", "row", "ds", "why")
+    for r in state.reveals():
+        when = f"{r['revealed_at']:%Y-%m-%d %H:%M:%S}"
+        table.add_row(
+            when, *(r[name] for name in ("revealed_by", "table_name", "column_name", "row_key", "ds", "reason"))
+        )
+    Console(highlight=False).print(table)

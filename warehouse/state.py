@@ -1,7 +1,8 @@
 """The state database: everything that must be transactional, behind unique keys.
 
-Loads and their fixed inputs, files taken, published days, locks, gate verdicts, promotions and exports live here and
-not in Hive tables, because Hive tables lose concurrent appends. SQLite on a laptop, Postgres on the stack (MDP_STATE_URL).
+Loads and their fixed inputs, files taken, published days, locks, gate verdicts, promotions, exports, privacy keys (their
+names only) and the traces of who read a secret back live here and not in Hive tables, which lose concurrent appends.
+SQLite on a laptop, Postgres on the stack (MDP_STATE_URL).
 A stage of a day is "published" only after its tables are whole; a reader that finds it unpublished stops and names the
 command to run. The ledger's own timestamps are the only clock reading outside the process launcher.
 """
@@ -11,6 +12,7 @@ import functools
 import getpass
 import json
 import os
+import pwd
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -106,6 +108,25 @@ _drift = sa.Table(
     sa.Column("column_name", sa.String(128), primary_key=True),
     sa.Column("type", sa.String(128), nullable=False),
     sa.Column("first_ds", sa.String(10), nullable=False),
+)
+_keys = sa.Table(
+    "privacy_keys",
+    metadata,
+    sa.Column("key_id", sa.String(16), primary_key=True),
+    sa.Column("added_at", sa.DateTime, nullable=False),
+    sa.Column("retired_at", sa.DateTime),
+)
+_reveals = sa.Table(
+    "reveals",
+    metadata,
+    sa.Column("reveal_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("table_name", sa.String(128), nullable=False),
+    sa.Column("column_name", sa.String(64), nullable=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("ds", sa.String(10), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("revealed_by", sa.String(128), nullable=False),
+    sa.Column("revealed_at", sa.DateTime, nullable=False),
 )
 
 
@@ -391,3 +412,57 @@ def record_export(ds: str, target: str, n_rows: int, digest: str) -> None:
 def exports(ds: str) -> list[dict]:
     """What was exported for `ds`, by target."""
     return [dict(r) for r in _rows(sa.select(_exports).where(_exports.c.ds == ds).order_by(_exports.c.target))]
+
+
+# -- privacy keys and traces ------------------------------------------------------------------------------------------
+
+
+def record_key(key_id: str) -> None:
+    """Record that a block was added to the key ring; one that was retired counts again."""
+    with engine().begin() as connection:
+        connection.execute(_keys.delete().where(_keys.c.key_id == key_id))
+        connection.execute(_keys.insert().values(key_id=key_id, added_at=_now()))
+
+
+def retire_key(key_id: str) -> None:
+    """Record that a block is needed no more."""
+    with engine().begin() as connection:
+        connection.execute(_keys.update().where(_keys.c.key_id == key_id).values(retired_at=_now()))
+
+
+def added_keys() -> list[str]:
+    """The blocks that rotations have added and that are still needed, oldest first."""
+    return [r["key_id"] for r in _rows(sa.select(_keys).order_by(_keys.c.added_at)) if r["retired_at"] is None]
+
+
+def retired_keys() -> list[str]:
+    """The blocks that were added once and are needed no more."""
+    return [r["key_id"] for r in _rows(sa.select(_keys).order_by(_keys.c.added_at)) if r["retired_at"] is not None]
+
+
+def record_reveal(table: str, column: str, row_key: str, ds: str, reason: str) -> None:
+    """Append to the trace who reads which secret back and why; PlatformError if it cannot be written."""
+    values = dict(table_name=table, column_name=column, row_key=row_key, ds=ds, reason=reason)
+    try:
+        with engine().begin() as connection:
+            connection.execute(_reveals.insert().values(values | dict(revealed_by=_login(), revealed_at=_now())))
+    except sa.exc.SQLAlchemyError as error:
+        raise PlatformError(
+            f"the trace cannot be written ({getattr(error, 'orig', error)}), so nothing is revealed: mend the state "
+            "database (MDP_STATE_URL), then ask again"
+        ) from None
+
+
+def _login() -> str:
+    """Who runs this process, as the system says it (a variable may claim anything), with the name of MDP_USER."""
+    uid, claimed = os.getuid(), os.environ.get("MDP_USER")
+    try:
+        login = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        login = f"uid {uid}"
+    return f"{login} ({claimed})" if claimed and claimed != login else login
+
+
+def reveals() -> list[dict]:
+    """Who read which secret back, when and why; oldest first."""
+    return [dict(r) for r in _rows(sa.select(_reveals).order_by(_reveals.c.reveal_id))]
