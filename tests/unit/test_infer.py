@@ -161,3 +161,13 @@ def test_infer_prints_blocks_and_what_to_review(tmp_path):
     for arguments in ((), ("crm",), ("--topic", "clicks"), ("a.b", "c.d")):
         failed = mdp("feed", "infer", *arguments, home=tmp_path, check=False)
         assert failed.returncode == 1 and failed.stdout == "" and failed.stderr.startswith("error: ")
+
+
+def test_an_address_that_is_none_is_not_shown(monkeypatch):
+    for url, said in (
+        ("jdbc:sqlserver://h;user=sa;password=hunter2", "not jdbc:sqlserver$"),
+        ("hunter2", "not something else$"),
+    ):
+        monkeypatch.setenv("MDP_SHOP_URL", url)
+        with pytest.raises(PlatformError, match=said):
+            infer.propose_table("shop", "orders", None, None)
