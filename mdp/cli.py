@@ -6,6 +6,7 @@ Rooms are imported inside the commands, so that `mdp --help` and each task pay o
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,9 +20,12 @@ ingest_app = typer.Typer(invoke_without_command=True)
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows held back at the door.")
 model_app = typer.Typer(no_args_is_help=True, help="Registered models and their champions.")
 privacy_app = typer.Typer(no_args_is_help=True, help="The privacy key, and secrets read back with a trace.")
+feed_app = typer.Typer(
+    no_args_is_help=True, help="What is taken in: check it, propose it, convert it from Sqoop or Flume."
+)
 for name, group in (
     ("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app), ("privacy", privacy_app),
-    ("ingest", ingest_app), ("quarantine", quarantine_app),
+    ("ingest", ingest_app), ("quarantine", quarantine_app), ("feed", feed_app),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -223,6 +227,70 @@ def summary(ds: OptionalDs = None) -> None:
     from mdp.summary import report
 
     Console(highlight=False, soft_wrap=True).print(report(ds))
+
+
+# -- feeds ------------------------------------------------------------------------------------------------------------
+
+
+@feed_app.command("list")
+def feed_list() -> None:
+    """List the declared feeds, their sources and raw tables."""
+    from mdp import feeds
+
+    feeds.list_feeds()
+
+
+@feed_app.command("check")
+def feed_check(
+    file: Annotated[Path | None, typer.Argument(help="default: MDP_FEEDS, else the shipped one")] = None,
+) -> None:
+    """Check a feeds file and say what each feed reads and protects; all faults at once, with exit code 1."""
+    from mdp import feeds
+
+    feeds.check(file)
+
+
+@feed_app.command("infer")
+def feed_infer(
+    source: Annotated[list[str] | None, typer.Argument(help="<connection>.<table>, or a connection")] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", help="of the connection's database, instead of a table")
+    ] = None,
+    files: Annotated[list[Path] | None, typer.Option("--files", help="some files of a log (more may follow)")] = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="of the connection's broker; needs --sample")] = None,
+    sample: Annotated[Path | None, typer.Option("--sample", help="some records of the topic, one to a line")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="json, csv or combined (default: as seen)")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="of the feed: <domain>__<entity>")] = None,
+) -> None:
+    """Propose a feed block from a table, a query, files or a topic; what is guessed is marked `# review`."""
+    from mdp import feeds
+
+    feeds.infer(source or [], query, files or [], format_, topic, sample, name)
+
+
+@feed_app.command("from-sqoop")
+def feed_from_sqoop(
+    file: Annotated[str, typer.Argument(help="an options file, or - for sqoop commands on standard input")],
+    source: Annotated[str | None, typer.Option("--source", help="the warehouse table that an export reads")] = None,
+) -> None:
+    """Print the blocks that do what a Sqoop command did, and what of it has no equivalent."""
+    from mdp import feeds
+
+    feeds.from_sqoop(file, source)
+
+
+@feed_app.command("from-flume")
+def feed_from_flume(
+    file: Annotated[Path, typer.Argument(help="an agent's properties")],
+    sample: Annotated[
+        list[str] | None,
+        typer.Option("--sample", help="[<source, file group or topic>=]FILE with some lines of its log"),
+    ] = None,
+) -> None:
+    """Print the feed blocks that do what a Flume agent did, and what of it has no equivalent."""
+    from mdp import feeds
+
+    feeds.from_flume(file, sample or [])
 
 
 # -- models -----------------------------------------------------------------------------------------------------------
