@@ -38,7 +38,7 @@ def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False):
     kept = judged.selectExpr(*columns, passed.format("event_time", "event_time"), "received_date", *origin, *held)
     made = protect(kept, feed)
     if seal_lines:
-        bound = made.withColumn("bound_to", expr("coalesce(cast(row_key as string), bound_to)"))
+        bound = made.withColumn("bound_to", expr("coalesce(nullif(cast(row_key as string), ''), bound_to)"))
         made = seal(bound, feed.quarantine_table, "payload", "bound_to").drop("bound_to")
     return made.withColumn("held", col("reason").isNotNull())
 

@@ -22,7 +22,7 @@ for module in (masks, privacy, sys.modules[__name__]):
     cloudpickle.register_pickle_by_value(module)
 
 NEED_KEY = ("hash", "hash_and_mask", "encrypt")
-PAYLOAD_KEY = ("row_key", "source_file")  # of a quarantined line
+PAYLOAD_KEY = ("row_key", "source")  # of a quarantined line
 
 
 def stored_columns(feed: Feed) -> dict[str, str]:
@@ -170,9 +170,9 @@ def row_keys(batch: pa.RecordBatch, key_columns: list[str]) -> list[str]:
 
 
 def payload_keys(batch: pa.RecordBatch) -> list[str]:
-    """What each quarantined payload is bound to: the row's key or, where the line has none, its file."""
+    """What each quarantined payload is bound to: the row's key or, where the line has none, its file or topic."""
     rows = zip(*(batch.column(name).to_pylist() for name in PAYLOAD_KEY), strict=True)
-    return [key or file for key, file in rows]
+    return [key or source for key, source in rows]
 
 
 def keys_sealing_with(used_key: str, path: str) -> Keys:
