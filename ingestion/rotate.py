@@ -120,16 +120,19 @@ def rows_by_key() -> list[dict]:
                 continue
             kind = "sealed" if table in sealed else "hashed" if table in declared else "undeclared"
             counts = (
-                session().sql(f"select key_id, count(*) as n from {table} group by key_id order by key_id").collect()
+                session()
+                .sql(f"select key_id, count(*) as n from {table} where key_id is not null group by key_id")
+                .collect()
             )
             found += [{"table": table, "kind": kind, "key_id": r["key_id"], "n_rows": r["n"]} for r in counts]
     return found
 
 
 def rows_by_partition(table: str) -> list[tuple[dict[str, str], dict[str, int]]]:
-    """(spec of the partition, key → number of rows) for each partition of a table that has rows, by day."""
+    """(spec of the partition, key → number of rows) for each partition of a table that has rows under a key, by day."""
     by = ["ds", "batch"] if "batch" in _columns(table) else ["ds"]
-    query = f"select {', '.join(by)}, key_id, count(*) as n from {table} group by all order by {', '.join(by)}, key_id"
+    named = ", ".join([*by, "key_id"])
+    query = f"select {named}, count(*) as n from {table} where key_id is not null group by {named} order by {named}"
     found = {}
     for row in session().sql(query).collect():
         found.setdefault(tuple(row[name] for name in by), {})[row["key_id"]] = row["n"]
