@@ -54,7 +54,7 @@ def write_apart(frame, feed: Feed, load: Load, spec: dict[str, str]) -> Written:
     A frame of events carries `held`: its held rows become the quarantine, with the line of each in its file.
     """
     spark = session()
-    place = "/".join((_home(feed, spec), uuid.uuid4().hex[:12]))
+    place = "/".join((home_of(feed.name, spec), uuid.uuid4().hex[:12]))
     stamped = frame.selectExpr("*", f"'{load.load_id}' as load_id")
     columns = {f.name: f.dataType.simpleString() for f in stamped.schema.fields}
     if isinstance(feed, JdbcFeed):
@@ -89,9 +89,10 @@ def publish(written: Written, feed: Feed, spec: dict[str, str]) -> None:
             system.delete_dir(found.path)
 
 
-def _home(feed: Feed, spec: dict[str, str]) -> str:
+def home_of(feed: str, spec: dict[str, str]) -> str:
+    """The directory of all that was written for a partition of a feed."""
     parts = [f"{name}={value}" for name, value in spec.items()]
-    return "/".join((settings().warehouse_uri.rstrip("/"), "loads", feed.name, *parts))
+    return "/".join((settings().warehouse_uri.rstrip("/"), "loads", feed, *parts))
 
 
 def _count(place: str) -> int:

@@ -54,7 +54,7 @@ def judge(
     kept = judged.selectExpr(*columns, passed.format("event_time", "event_time"), "received_date", *origin, *held)
     made = protect(kept, feed)
     if seal_lines:
-        bound = made.withColumn("bound_to", expr("coalesce(cast(row_key as string), bound_to)"))
+        bound = made.withColumn("bound_to", expr("coalesce(nullif(cast(row_key as string), ''), bound_to)"))
         made = seal(bound, feed.quarantine_table, "payload", "bound_to").drop("bound_to")
     return made.withColumn("held", col("reason").isNotNull())
 

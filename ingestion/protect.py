@@ -149,7 +149,7 @@ def arrow_resealer(table: str, columns: dict[str, str], rows_of, path: str, used
         keys = keys_sealing_with(used_key, path)
 
         def anew(sealed: str | None, bound: str, row: str, old_key: str) -> str | None:
-            if old_key == used_key:
+            if old_key in (None, used_key):  # none: nothing in the row is sealed
                 return sealed
             return encrypt(keys, decrypt(keys, sealed, table, bound, row, old_key), table, bound, row)
 
@@ -159,7 +159,7 @@ def arrow_resealer(table: str, columns: dict[str, str], rows_of, path: str, used
             for stored, bound in columns.items():
                 values = zip(made[stored].to_pylist(), rows, old_keys, strict=True)
                 made[stored] = pa.array([anew(text, bound, row, old) for text, row, old in values], pa.string())
-            made["key_id"] = pa.array([used_key] * batch.num_rows, pa.string())
+            made["key_id"] = pa.array([old and used_key for old in old_keys], pa.string())
             yield pa.RecordBatch.from_pydict(made)
 
     return work
@@ -182,9 +182,9 @@ def row_keys(batch: pa.RecordBatch, key_columns: list[str]) -> list[str]:
 
 
 def payload_keys(batch: pa.RecordBatch) -> list[str]:
-    """What each quarantined payload is bound to: the row's key or, where the line has none, its file."""
+    """What each quarantined payload is bound to: the row's key or, where the line has none, its file or topic."""
     rows = zip(*(batch.column(name).to_pylist() for name in PAYLOAD_KEY), strict=True)
-    return [key or file for key, file in rows]
+    return [key or source for key, source in rows]
 
 
 def keys_sealing_with(used_key: str, path: str) -> Keys:

@@ -12,7 +12,7 @@ from warehouse.session import session
 def reveal(table: str, column: str, row_key: str, reason: str, ds: str | None = None) -> str:
     """The clear value of one row of `table`: of the day `ds`, or of the newest day that has the row.
 
-    `row_key` is the row's key (its parts joined by |), of a quarantined line its key or its file. Raises PlatformError
+    `row_key` is the row's key (its parts joined by |), of a quarantined line its key or its source. Raises PlatformError
     if no or more than one row is meant, the value is empty, the key is missing or the trace cannot be written.
     """
     if not reason.strip():

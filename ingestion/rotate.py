@@ -1,8 +1,9 @@
 """Rotation of the privacy key: the ring gets a new block, and every stored secret is sealed anew with it.
 
-It can be killed at any point and typed again: the block that is there is taken up, partitions that are done are passed
-over, and one whose rows were being replaced is completed from its copy. Hashes stay as they are: they come from the
-ring's first block, because nothing but the clear value could make another, and joins must hold.
+A partition's rows are written under the new key into a directory of their own, counted, and then the partition is pointed
+there, in one step of the metastore, as a load does it (commit.py); then the old files are removed. So it can be killed at
+any point and typed again: the block that is there is taken up, partitions that are done are passed over. Hashes stay as they
+are: they come from the ring's first block, because nothing but the clear value could make another, and joins must hold.
 """
 
 import contextlib
@@ -10,16 +11,16 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pyarrow import fs
 from pyspark.errors import PySparkException
 
-from ingestion.feeds import load_feeds
+from ingestion.commit import home_of
+from ingestion.feeds import JdbcFeed, load_feeds
 from ingestion.protect import PAYLOAD_KEY, payload_keys, reseal, row_keys
 from warehouse import keys, state, tables
 from warehouse.errors import PlatformError
-from warehouse.partitions import partition_days, replace_partition
+from warehouse.partitions import point_partition
 from warehouse.session import session
-
-COPY = "__resealing"  # the end of the name of the table that holds a partition's rows while they replace it
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,27 @@ class Sealed:
     columns: dict[str, str]  # stored name → the name it is bound to
     key: tuple[str, ...]
     rows_of: Callable  # Arrow batch → what its rows are bound to
+    part: str  # where in the directory of a load its files are
 
 
 def sealed_tables() -> list[Sealed]:
-    """The tables of declared feeds that hold secrets: raw ones with an encrypted column, and quarantined payloads."""
+    """The tables of declared feeds that hold secrets: raw ones with encrypted columns, and quarantined payloads."""
     found = []
     for feed in load_feeds().values():
-        secrets = {column.stored(name)[0]: name for name, column in feed.columns.items() if column.action == "encrypt"}
-        rows_of = functools.partial(row_keys, key_columns=list(feed.key))
-        if secrets:
-            found.append(Sealed(feed.name, feed.raw_table, secrets, feed.key, rows_of))
-        payload = {"payload": "payload"}
-        found.append(Sealed(feed.name, feed.quarantine_table, payload, PAYLOAD_KEY, payload_keys))
-    return [place for place in found if session().catalog.tableExists(place.table)]
+        # Columns that nobody declared may have been let through, encrypted: the table itself says which there are.
+        plain = [
+            new for name, column in feed.columns.items() if column.action != "encrypt" for new in column.stored(name)
+        ]
+        there = [name for name in _columns(feed.raw_table) if name.endswith("_enc") and name not in plain]
+        if there:
+            secrets = {stored: stored.removesuffix("_enc") for stored in there}
+            rows_of = functools.partial(row_keys, key_columns=list(feed.key))
+            part = "rows" if isinstance(feed, JdbcFeed) else "parts/held=false"
+            found.append(Sealed(feed.name, feed.raw_table, secrets, feed.key, rows_of, part))
+        if _columns(feed.quarantine_table):
+            payload = {"payload": "payload"}
+            found.append(Sealed(feed.name, feed.quarantine_table, payload, PAYLOAD_KEY, payload_keys, "quarantine"))
+    return found
 
 
 def rotate() -> None:
@@ -54,15 +63,15 @@ def rotate() -> None:
     session()
     with state.lock("privacy rotate"):
         places = sealed_tables()
-        interrupted = [place for place in places if _complete_interrupted(place)]
-        key = _newest_key(places, bool(interrupted))
+        key = _newest_key(places)
         n_rows = n_partitions = 0
         for place in places:
-            for ds, by_key in sorted(rows_by_day(place.table).items()):
-                if set(by_key) != {key}:
-                    n_rows += _seal_anew(place, ds)
-                    n_partitions += 1
-            session().sql(f"drop table if exists {place.table}{COPY}")
+            for spec, by_key in rows_by_partition(place.table):
+                with _nobody_else_at(place):
+                    if set(by_key) != {key}:
+                        n_rows += _seal_anew(place, spec, key)
+                        n_partitions += 1
+                    _remove_unread(place, spec)
     print(
         f"{n_rows:,} rows in {n_partitions} partitions sealed anew with {key}; hashes still come from {keys.key_ids()[0]}"
     )
@@ -107,40 +116,51 @@ def rows_by_key() -> list[dict]:
     for layer in filter(session().catalog.databaseExists, (tables.RAW, tables.QUARANTINE)):
         for row in session().sql(f"show tables in {layer}").collect():
             table = f"{layer}.{row['tableName']}"
-            if "key_id" not in session().table(table).columns:
+            if "key_id" not in _columns(table):
                 continue
             kind = "sealed" if table in sealed else "hashed" if table in declared else "undeclared"
             counts = (
-                session().sql(f"select key_id, count(*) as n from {table} group by key_id order by key_id").collect()
+                session()
+                .sql(f"select key_id, count(*) as n from {table} where key_id is not null group by key_id")
+                .collect()
             )
             found += [{"table": table, "kind": kind, "key_id": r["key_id"], "n_rows": r["n"]} for r in counts]
     return found
 
 
-def rows_by_day(table: str) -> dict[str, dict[str, int]]:
-    """Day → key → number of rows of a table with sealed columns."""
+def rows_by_partition(table: str) -> list[tuple[dict[str, str], dict[str, int]]]:
+    """(spec of the partition, key → number of rows) for each partition of a table that has rows under a key, by day."""
+    by = ["ds", "batch"] if "batch" in _columns(table) else ["ds"]
+    named = ", ".join([*by, "key_id"])
+    query = f"select {named}, count(*) as n from {table} where key_id is not null group by {named} order by {named}"
     found = {}
-    for row in session().sql(f"select ds, key_id, count(*) as n from {table} group by ds, key_id").collect():
-        found.setdefault(row["ds"], {})[row["key_id"]] = row["n"]
-    return found
+    for row in session().sql(query).collect():
+        found.setdefault(tuple(row[name] for name in by), {})[row["key_id"]] = row["n"]
+    return [(dict(zip(by, values, strict=True)), by_key) for values, by_key in found.items()]
 
 
-def _newest_key(places: list[Sealed], interrupted: bool) -> str:
+def _newest_key(places: list[Sealed]) -> str:
     """The key to seal with: a new one, or the one of a rotation that did not finish."""
     with contextlib.ExitStack() as held:
         for feed in load_feeds():  # a load in work stamps its rows with the key that it was planned with
             held.enter_context(state.lock(f"ingest {feed}"))
-        if keys.is_growing():
+        is_unfinished = keys.is_growing()
+        if is_unfinished:
             print(f"the key ring has a block that is not recorded: {keys.grow()} is taken up")
-            interrupted = True
         ring = keys.key_ids()
-        used = {key for place in places for by_key in rows_by_day(place.table).values() for key in by_key}
+        there = [(place, spec, by_key) for place in places for spec, by_key in rows_by_partition(place.table)]
+        used = {key for _, _, by_key in there for key in by_key}
         if foreign := sorted(used.difference(ring)):
             raise PlatformError(
                 f"rows are sealed with {', '.join(foreign)}, which the key ring {keys.key_path()} lacks: restore a copy of it "
                 "that holds them; nothing was changed"
             )
-        if interrupted or used.difference({ring[-1]}):
+        copies = (_copies(place, spec) for place, spec, _ in there)
+        if (
+            is_unfinished
+            or used.difference({ring[-1]})
+            or any(ring[-1] in names and len(names) > 1 for names in copies)
+        ):
             print(f"going on with the rotation to {ring[-1]}")
             return ring[-1]
         key = keys.grow()
@@ -148,59 +168,69 @@ def _newest_key(places: list[Sealed], interrupted: bool) -> str:
         return key
 
 
-def _seal_anew(place: Sealed, ds: str) -> int:
-    """Replace a partition by its rows under the newest key; returns their number."""
-    with _nobody_else_at(place):
-        expected = _published(place, ds)
-        _require_rows(place, place.table, ds, expected)
-        rows = session().table(place.table).where(f"ds = '{ds}'").drop("ds", "batch")
-        try:
-            # A copy first: an overwrite would delete the files that it is still reading.
-            anew = reseal(rows, place.table, place.columns, place.rows_of)
-            _replace(place, anew, f"{place.table}{COPY}", ds, expected)
-        except PySparkException as error:
-            fault = next((line for line in str(error).splitlines() if line.startswith("ValueError: ")), None)
-            if fault is None:
-                raise
-            session().sql(f"drop table if exists {place.table}{COPY}")
-            raise PlatformError(
-                f"{place.table} of {ds} is left as it is: {fault.removeprefix('ValueError: ')}; restore the key ring or the "
-                "partition, then run `mdp privacy rotate` again"
-            ) from None
-        _take_copy(place, ds, expected)
+def _seal_anew(place: Sealed, spec: dict[str, str], key: str) -> int:
+    """Point a partition to its rows under the newest key; returns their number."""
+    rows = _rows(place.table, spec)
+    expected = rows.count()
+    _require_published(place, spec["ds"])
+    target = f"{home_of(place.feed, spec)}/{key}/{place.part}"
+    for _ in range(2):  # the engine may still be at work for a process that was killed, and add that one's rows to ours
+        _write(reseal(rows, place.table, place.columns, place.rows_of), place, spec, target)
+        written = session().read.parquet(target).count()
+        if written == expected:
+            break
+    else:
+        raise PlatformError(
+            f"{place.table} of {_named(spec)} has {expected} rows, but {written} were sealed anew: it is left as it is; run "
+            "`mdp privacy rotate` again"
+        )
+    columns = {f.name: f.dataType.simpleString() for f in rows.schema.fields}
+    point_partition(place.table, columns, spec, target)
+    print(f"  {place.table:<28} {_named(spec)} {expected:>10,} rows sealed anew", flush=True)
     return expected
 
 
-def _complete_interrupted(place: Sealed) -> bool:
-    """Clear away the copy that a killed rotation left; a partition it was replacing is completed from it first.
-
-    Returns whether there was one.
-    """
-    left = partition_days(f"{place.table}{COPY}")
-    for ds in left:
-        with _nobody_else_at(place):
-            expected = _published(place, ds)
-            if _count(place.table, ds) != expected:
-                _require_rows(place, f"{place.table}{COPY}", ds, expected)
-                _take_copy(place, ds, expected)
-    session().sql(f"drop table if exists {place.table}{COPY}")
-    return bool(left)
+def _rows(table: str, spec: dict[str, str]):
+    """The rows of one partition, without the columns that name it."""
+    return session().table(table).where(" and ".join(f"{k} = '{v}'" for k, v in spec.items())).drop(*spec)
 
 
-def _take_copy(place: Sealed, ds: str, expected: int) -> None:
-    copy = f"{place.table}{COPY}"
-    _replace(place, session().table(copy).where(f"ds = '{ds}'").drop("ds", "batch"), place.table, ds, expected)
-    session().sql(f"alter table {copy} drop partition (ds = '{ds}')")
-    print(f"  {place.table:<28} {ds} {expected:>10,} rows sealed anew", flush=True)
+def _write(rows, place: Sealed, spec: dict[str, str], target: str) -> None:
+    try:
+        rows.write.mode("overwrite").parquet(target)
+    except PySparkException as error:
+        fault = next((line for line in str(error).splitlines() if line.startswith("ValueError: ")), None)
+        if fault is None:
+            raise
+        raise PlatformError(
+            f"{place.table} of {_named(spec)} is left as it is: {fault.removeprefix('ValueError: ')}; restore the key ring or "
+            "the partition, then run `mdp privacy rotate` again"
+        ) from None
 
 
-def _replace(place: Sealed, rows, table: str, ds: str, expected: int) -> None:
-    """Replace partition `ds` of `table` by the rows; PlatformError unless it then holds as many as were published."""
-    for _ in range(2):  # the engine may still be at work for a process that was killed, and add that one's rows to ours
-        replace_partition(rows, table, ds)
-        if _count(table, ds) == expected:
-            return
-    _require_rows(place, table, ds, expected)
+def _copies(place: Sealed, spec: dict[str, str]) -> list[str]:
+    """The directories that hold files of a partition: that of its load, or, named by its key, of a rotation."""
+    system, home = fs.FileSystem.from_uri(home_of(place.feed, spec))
+    found = system.get_file_info(fs.FileSelector(home, allow_not_found=True))
+    held = system.get_file_info([f"{info.path}/{place.part}" for info in found if info.type == fs.FileType.Directory])
+    return [info.path.removeprefix(f"{home}/").split("/")[0] for info in held if info.type == fs.FileType.Directory]
+
+
+def _remove_unread(place: Sealed, spec: dict[str, str]) -> None:
+    """Remove the files of a partition that its table does not point to any more: they are sealed with an older key."""
+    copies = _copies(place, spec)
+    if len(copies) < 2:
+        return
+    named = ", ".join(f"{k} = '{v}'" for k, v in spec.items())
+    described = session().sql(f"describe formatted {place.table} partition ({named})").collect()
+    location = next(row["data_type"] for row in described if row["col_name"] == "Location")
+    system, home = fs.FileSystem.from_uri(home_of(place.feed, spec))
+    current = [name for name in copies if location.endswith(f"/{name}/{place.part}")]
+    for name in set(copies).difference(current) if current else ():
+        lines = f"{home}/{name}/parts/held=true"  # what the quarantine was made of
+        if place.table.startswith(tables.QUARANTINE) and system.get_file_info(lines).type == fs.FileType.Directory:
+            system.delete_dir(lines)
+        system.delete_dir(f"{home}/{name}/{place.part}")
 
 
 @contextlib.contextmanager
@@ -210,28 +240,30 @@ def _nobody_else_at(place: Sealed):
         yield
 
 
-def _published(place: Sealed, ds: str) -> int:
-    """The number of rows that the partition was published with; PlatformError if its load is not whole."""
+def _require_published(place: Sealed, ds: str) -> None:
+    """Raise PlatformError unless the partition belongs to a load that is whole and holds what was published."""
     load = state.load(place.feed, ds)
     if load is None:
         raise PlatformError(
             f"{place.table} of {ds} holds sealed rows, but the state database knows no load of that day: bring that database "
-            f"back, or drop the partition; then run `mdp privacy rotate` again"
+            "back, or drop the partition; then run `mdp privacy rotate` again"
         )
     if load.status != "published":
         raise PlatformError(
             f"{place.feed}: a load of {ds} was begun: finish it with `mdp ingest --ds {ds}`, then run `mdp privacy rotate` again"
         )
-    return load.n_quarantined if place.table.startswith(tables.QUARANTINE) else load.n_rows
-
-
-def _require_rows(place: Sealed, table: str, ds: str, expected: int) -> None:
-    if (found := _count(table, ds)) != expected:
+    published = load.n_quarantined if place.table.startswith(tables.QUARANTINE) else load.n_rows
+    if (found := _rows(place.table, {"ds": ds}).count()) != published:
         raise PlatformError(
-            f"{table} of {ds} holds {found} rows, {expected} were published: load the day again (`mdp ingest --ds {ds} "
+            f"{place.table} of {ds} holds {found} rows, {published} were published: load the day again (`mdp ingest --ds {ds} "
             f"--feed {place.feed} --reload`), then run `mdp privacy rotate` again"
         )
 
 
-def _count(table: str, ds: str) -> int:
-    return session().table(table).where(f"ds = '{ds}'").count()
+def _columns(table: str) -> list[str]:
+    """The columns of a table; none if it does not exist."""
+    return session().table(table).columns if session().catalog.tableExists(table) else []
+
+
+def _named(spec: dict[str, str]) -> str:
+    return " batch ".join(spec.values())

@@ -9,24 +9,16 @@ from warehouse.dates import parse_ds
 from warehouse.errors import PlatformError
 from warehouse.session import session
 
-FIRST_BATCH = "000000"
-
 
 def replace_partition(df, table: str, ds: str) -> None:
     """Make partition `ds` of `table` hold exactly the rows of `df` (without a `ds` column).
 
-    The table is created from the frame's schema when missing; the batches of a day become one. Raises PlatformError when
-    its columns differ.
+    The table is created from the frame's schema when missing. Raises PlatformError when its columns differ.
     """
     parse_ds(ds)
     given = {f.name: f.dataType.simpleString() for f in df.schema.fields}
-    is_batched = "batch" in {f.name for f in _fields(table) or ()}
-    columns = _table_with(table, given, ["ds", "batch"] if is_batched else ["ds"], ds)
-    ordered = ", ".join(f"`{name}`" for name in columns)
-    spec = f"ds = '{ds}'" + (f", batch = '{FIRST_BATCH}'" if is_batched else "")
-    session().sql(f"insert overwrite table {table} partition ({spec}) select {ordered} from {{df}}", df=df)
-    if is_batched:
-        drop_batches(table, ds, 1)
+    ordered = ", ".join(f"`{name}`" for name in _table_with(table, given, ["ds"], ds))
+    session().sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
 
 
 def point_partition(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ingestion import masks, privacy, protect, reveal, rotate, run
+from ingestion import masks, plan, privacy, protect, reveal, rotate, run
 from ingestion.feeds import PATH, load_feeds
 from tests.conftest import PROJECT, mdp
 from tests.unit.test_masks import TEXTS, UNTOUCHED
@@ -44,7 +44,6 @@ def world(spark, tmp_path, monkeypatch):
     for feed in load_feeds(path).values():
         for table in (feed.raw_table, feed.quarantine_table):
             spark.sql(f"drop table if exists {table}")
-            spark.sql(f"drop table if exists {table}{rotate.COPY}")
 
 
 def write_buyers(spark) -> None:
@@ -73,12 +72,19 @@ def load(world, day: str = DAY) -> None:
     """A day with twenty secrets of buyers and two quarantined lines, one of them without a key."""
     drop(world, event("e1"), held(day), f"not json 13812345678 {day}", day=day)
     run.ingest(day, from_ds=DAY if day == DAY else None)
-    for stage in run.STAGES:
+    for stage in plan.STAGES:
         state.publish(stage, [day])
 
 
 def keys_of(table: str) -> dict[str, dict[str, int]]:
-    return rotate.rows_by_day(table)
+    """Day → key → number of rows."""
+    return {spec["ds"]: by_key for spec, by_key in rotate.rows_by_partition(table)}
+
+
+def files_of(table: str) -> list[str]:
+    """The directories that hold the table's rows of DAY: one, if nothing of an older key is left."""
+    place = next(place for place in rotate.sealed_tables() if place.table == table)
+    return rotate._copies(place, {"ds": DAY})
 
 
 def opened(spark) -> dict[str, set]:
@@ -186,8 +192,7 @@ def test_a_rotation_seals_every_secret_anew_and_leaves_hashes(spark, world, caps
     assert "next: `mdp privacy status`" in said
     assert keys_of(f"raw.{BUYERS}") == {DAY: {second: 20}} and keys_of(f"quarantine.{EVENTS}") == {DAY: {second: 2}}
     assert opened(spark) == before
-    tables = [r["tableName"] for r in spark.sql("show tables in raw").collect()]
-    assert not [name for name in tables if name.endswith(rotate.COPY)]
+    assert files_of(f"raw.{BUYERS}") == files_of(f"quarantine.{EVENTS}") == [second], "no file of the old key is left"
     assert {r["outcome"] for r in run.ingest(DAY)} == {"unchanged"}, "what was published is still there"
     load(world, NEXT)
     counted = spark.sql(f"select phone_hash, count(*) as n, count(distinct key_id) as k from raw.{BUYERS} group by 1")
@@ -201,9 +206,10 @@ class Killed(BaseException):
 POINTS = {
     "before the new block is recorded": (state, "record_key", 1, "before"),
     "before anything is sealed": (keys, "grow", 1, "after"),
-    "after the copy is written": (rotate, "replace_partition", 1, "after"),
-    "while the partition is half replaced": (rotate, "replace_partition", 2, "half"),
-    "after the partition is replaced": (rotate, "replace_partition", 2, "after"),
+    "before a table is pointed to what is written": (rotate, "point_partition", 1, "before"),
+    "after a table is pointed to it": (rotate, "point_partition", 1, "after"),
+    "between two tables": (rotate, "_remove_unread", 1, "after"),
+    "before the last old files are removed": (rotate, "_remove_unread", 2, "before"),
 }
 
 
@@ -220,9 +226,6 @@ def test_a_rotation_killed_at_any_point_goes_on_when_it_is_typed_again(spark, wo
             return real(*arguments)
         if how == "after":
             real(*arguments)
-        if how == "half":  # Spark deletes what is there, then writes
-            _, table, ds = arguments
-            real(spark.table(f"{table}{rotate.COPY}").where(f"ds = '{ds}'").drop("ds").limit(1), table, ds)
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
@@ -233,7 +236,7 @@ def test_a_rotation_killed_at_any_point_goes_on_when_it_is_typed_again(spark, wo
     assert len(keys.key_ids()) == 2, "the rotation went on: no second new key"
     assert keys_of(f"raw.{BUYERS}") == {DAY: {second: 20}} and keys_of(f"quarantine.{EVENTS}") == {DAY: {second: 2}}
     assert opened(spark) == before
-    assert not spark.catalog.tableExists(f"raw.{BUYERS}{rotate.COPY}")
+    assert files_of(f"raw.{BUYERS}") == files_of(f"quarantine.{EVENTS}") == [second]
 
 
 def test_a_command_killed_for_good_is_finished_by_the_next(spark, world):

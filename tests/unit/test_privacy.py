@@ -1,6 +1,7 @@
 """What leaves the door: equal people stay joinable, nobody stays readable, a ciphertext fits one place only."""
 
 import base64
+import functools
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 
 from ingestion import privacy
 from ingestion.feeds import Column
-from ingestion.protect import arrow_protector, keys_sealing_with
+from ingestion.protect import arrow_protector, arrow_resealer, keys_sealing_with, row_keys
 
 PHONES = (
     "13812345678", "138 1234 5678", "138-1234-5678", "+86 138 1234 5678", "0086 13812345678", "8613812345678",
@@ -233,6 +234,24 @@ def test_a_batch_without_hashes_and_secrets_needs_no_key():
         ["id", "phone_mask"], [("id", None, None), ("phone", "mask", "phone")], ["id"], "raw.x", None, None
     )
     assert [out.to_pylist() for out in work([batch])] == [[{"id": "1", "phone_mask": "138****5678"}]]
+
+
+def test_rows_of_an_older_key_are_sealed_anew_and_no_others(keys, tmp_path):
+    path = _ring(tmp_path, b"a", b"b")
+    ring = privacy.read_keys(path)
+    table, clear = "raw.x", {"1": "old", "2": "new", "3": None, "4": None}
+    sealed = [
+        privacy.encrypt(k, clear[i], table, "s", i) for k, i in ((keys, "1"), (ring, "2"), (keys, "3"), (keys, "4"))
+    ]
+    batch = pa.RecordBatch.from_pydict(
+        {"id": list(clear), "s_enc": sealed, "key_id": [keys.newest, ring.newest, keys.newest, None]}
+    )
+    rows_of = functools.partial(row_keys, key_columns=["id"])
+    (out,) = arrow_resealer(table, {"s_enc": "s"}, rows_of, path, ring.newest)([batch])
+    made = out.to_pydict()
+    assert made["key_id"] == [ring.newest, ring.newest, ring.newest, None]
+    assert made["s_enc"][0] != sealed[0] and made["s_enc"][1:] == sealed[1:]
+    assert privacy.decrypt(ring, made["s_enc"][0], table, "s", "1", ring.newest) == "old"
 
 
 def _column(**keys) -> Column:
