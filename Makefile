@@ -9,10 +9,10 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up down reset test test-slow test-fast bench lock lint
+.PHONY: help install run up down reset test test-slow test-fast test-services bench lock lint
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: .venv/.installed ## set up .venv from the lock (bootstraps uv with pip if it is absent)
 
@@ -48,6 +48,10 @@ test-slow: install ## live several days: through the scheduler, and one pass aga
 
 test-fast: install ## run the tests that need no engine
 	@$(BIN)/python -m pytest tests -m "not engine and not stack and not slow"
+
+test-services: install ## install MariaDB, PostgreSQL and Kafka, run the tests that need them
+	@for name in mariadb postgres kafka; do $(BIN)/python -m tests.services.$$name install || exit 1; done
+	@REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests -m services
 
 bench: install ## measure the first run and the next day, print the figures
 	@$(BIN)/python benchmarks/whole_run.py

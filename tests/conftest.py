@@ -4,15 +4,20 @@ A test of the whole stack starts another home as a user would, by the command li
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-for name in [k for k in os.environ if k.startswith("MDP_")]:
+SERVICES = ("mariadb", "postgres", "kafka")
+# `make test-services` and CI: real services are installed, and one that is missing fails the tests instead of skipping.
+SERVICES_REQUIRED = os.environ.get("REQUIRE_SERVICES") or os.environ.get("CI") == "true"
+for name in [k for k in os.environ if k.startswith("MDP_") and k != "MDP_SERVICES_CACHE"]:
     del os.environ[name]  # a developer's own settings must not reach the tests
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["TZ"] = "UTC"
@@ -50,6 +55,43 @@ def spark(engine):
     return session()
 
 
+def _service(name: str):
+    """Start a real service in a home of its own, for the session; skip if it is not installed and need not be."""
+    from importlib import import_module
+
+    service = import_module(f"tests.services.{name}")
+    if not service.is_present():
+        if not SERVICES_REQUIRED:
+            pytest.skip(f"{name} is not installed: `make test-services` installs it and runs these tests")
+        service.install()
+    # Not pytest's own directory: that is closed to the unprivileged user that a database server runs as.
+    home = Path(tempfile.mkdtemp(prefix=f"mdp-{name}-"))
+    try:
+        server = service.start(home)
+        yield server
+        server.stop()
+    finally:
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def mariadb():
+    """A MariaDB server: `jdbc_url`, `driver`, `user`, `password`, `execute(sql)`, `engine`, `kill()`, `restart()`, …"""
+    yield from _service("mariadb")
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server, as `mariadb`."""
+    yield from _service("postgres")
+
+
+@pytest.fixture(scope="session")
+def kafka():
+    """A Kafka broker: `bootstrap`, `create_topic(name)`, `produce(name, …)`, `offsets(name)`, `kill()`, `restart()`, …"""
+    yield from _service("kafka")
+
+
 @pytest.fixture(scope="session")
 def company(engine):
     """A small sample company in the session's home: 200 customers, 40 days; nothing of it is ingested."""
@@ -71,10 +113,13 @@ def mdp(*arguments: str, home: Path, check: bool = True, **env: str) -> subproce
 
 
 def pytest_collection_modifyitems(items):
-    """A test that asks for the engine is marked so, wherever it stands."""
+    """A test that asks for the engine or for a real service is marked so, wherever it stands."""
     for item in items:
-        if "engine" in getattr(item, "fixturenames", ()):
+        asked = getattr(item, "fixturenames", ())
+        if "engine" in asked:
             item.add_marker(pytest.mark.engine)
+        if any(name in asked for name in SERVICES):
+            item.add_marker(pytest.mark.services)
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus):
