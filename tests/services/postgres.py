@@ -32,8 +32,9 @@ def install() -> str:
 
 def server(home: Path, access: dict) -> common.Database:
     program = common.find_program("postgres", *PROGRAMS)
+    url = f"jdbc:postgresql://127.0.0.1:{access['port']}/mdp"
     return common.Database(
-        "postgresql+psycopg2", "postgresql", "org.postgresql.Driver",
+        "postgresql+psycopg2", url, "org.postgresql.Driver",
         home, [program, "-D", f"{home}/data"], access, run_as=common.unprivileged("postgres"), stop_by=signal.SIGINT,
     )  # fmt: skip
 
