@@ -39,6 +39,9 @@ MYSQL_MODES = {  # MariaDB's and MySQL's names of sslMode
     "disable": "disable", "disabled": "disable", "trust": "trust", "required": "trust", "verify-ca": "verify-ca",
     "verify_ca": "verify-ca", "verify-full": "verify-full", "verify_identity": "verify-full", "preferred": "prefer",
 }  # fmt: skip
+# What the JDBC drivers do if the URL says nothing. (MariaDB's, from 4.0 on, also wants the server to prove itself by the
+# password; Python's has no such proof, so encryption is all it can insist on.)
+DEFAULT_MODE = {"mariadb": "trust", "mysql": "preferred"}
 LIBPQ = {  # pgjdbc's name → libpq's
     "sslmode": "sslmode", "sslrootcert": "sslrootcert", "sslcert": "sslcert", "sslkey": "sslkey", "gssencmode": "gssencmode",
     "channelbinding": "channel_binding", "sslnegotiation": "sslnegotiation", "requireauth": "require_auth",
@@ -49,10 +52,10 @@ SESSION = {
     "mysql": (
         "set session sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
         "NO_AUTO_VALUE_ON_ZERO,NO_ENGINE_SUBSTITUTION', time_zone = '+00:00', foreign_key_checks = 1, unique_checks = 1, "
-        f"lock_wait_timeout = {LOCK_SECONDS}, innodb_lock_wait_timeout = {LOCK_SECONDS}",
+        "lock_wait_timeout = {lock}, innodb_lock_wait_timeout = {lock}",
     ),
     "postgresql": (
-        "set timezone = 'UTC'", "set datestyle = 'ISO, YMD'", f"set lock_timeout = '{LOCK_SECONDS}s'",
+        "set timezone = 'UTC'", "set datestyle = 'ISO, YMD'", "set lock_timeout = '{lock}s'",
         "set statement_timeout = '{deadline}s'",
     ),
 }  # fmt: skip
@@ -109,7 +112,7 @@ def open_database(base: Database) -> sa.Engine:
 def _prepare(session, kind: str) -> None:
     with session.cursor() as cursor:
         for statement in SESSION[kind]:
-            cursor.execute(statement.format(deadline=settings().deadline_seconds))
+            cursor.execute(statement.format(lock=LOCK_SECONDS, deadline=settings().deadline_seconds))
     session.commit()
 
 
@@ -134,15 +137,15 @@ def _refuse(base: Database, names) -> None:
 
 def _mysql_options(base: Database) -> dict:
     found = _parameters(base)
-    mode = found.pop("sslmode", None)
-    if found.pop("usessl", "").lower() in ("true", "1") and mode is None:
-        mode = "verify-full"
+    encrypted = {"true": "verify-full", "1": "verify-full", "false": "disable", "0": "disable"}
+    mode = found.pop("sslmode", None) or encrypted.get(found.pop("usessl", "").lower())
+    found.pop("usessl", None)  # both may be said: then it is sslMode that counts
     authority = found.pop("serversslcert", None)
     seconds = found.pop("connecttimeout", None)
     _refuse(base, found.keys() - TUNING["mysql"])
     deadline = settings().deadline_seconds
     options = {"connect_timeout": _seconds(seconds, 1000), "read_timeout": deadline, "write_timeout": deadline}
-    mode = MYSQL_MODES.get((mode or "prefer" if base.product == "mysql" else mode or "disable").lower())
+    mode = MYSQL_MODES.get((mode or DEFAULT_MODE[base.product]).lower())
     if mode is None:
         _refuse(base, ["sslMode"])
     if mode == "disable":
