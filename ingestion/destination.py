@@ -71,9 +71,11 @@ def find(target: Target, may_create: bool) -> Destination | None:
 
 def refused(target: Target, base: Database, error: sa.exc.DBAPIError) -> PlatformError:
     """What a database's refusal of the whole export (not of a row) comes to."""
+    why = reason(error)
+    hint = " (sslMode=disable in its URL, if it is meant to have none)" if why.startswith("2026") else ""
     return PlatformError(
-        f"export {target.name}: {base.address}: {reason(error)}; nothing of this run is in {target.table}: mend it, or if "
-        "the database was busy or away, only run the export again"
+        f"export {target.name}: {base.address}: {why}{hint}; {target.table} has this run's rows all or not at all: mend it, "
+        "or if the database was busy or away, only run the export again"
     )
 
 

@@ -16,7 +16,8 @@ from ingestion.destination import Destination, find, read_mark, refused, write_m
 from ingestion.rows import as_texts, content, day_rows, digest
 from ingestion.staging import ROW, Staged, TooManyRejected
 from ingestion.targets import Target
-from warehouse import state
+from warehouse import jars, state
+from warehouse.connections import database
 from warehouse.errors import PlatformError
 
 NO_SUCH_KEY = "no_such_key"
@@ -41,10 +42,11 @@ def publish(target: Target, ds: str, dry_run: bool) -> Outcome:
     Raises PlatformError if the database refuses, if more rows are rejected than the target allows (the ledger has them
     all the same), or if rows were added to the target for this day before and are other rows now.
     """
-    frame = as_texts(day_rows(target, ds))
+    place = find(target, may_create=not dry_run)
+    jars.require(database(target.connection).product)
+    frame = as_texts(day_rows(target, ds), target)
     n_rows, hashed = content(frame)
     wanted = digest(target, n_rows, hashed)
-    place = find(target, may_create=not dry_run)
     if place is None:
         return Outcome("exported", n_rows, n_rows, 0, wanted)
     try:

@@ -38,15 +38,21 @@ def day_rows(target: Target, ds: str):
     return frame.toDF(*target.columns)  # the names as they are declared: a database may care for capitals
 
 
-def as_texts(frame):
-    """Every value as its text, null as null; true and false as 1 and 0, which each database takes for a boolean."""
+def as_texts(frame, target: Target):
+    """Every value as its text, null as null; true and false as 1 and 0, 7.0 for an integer column as 7, for all databases."""
     kinds = {field.name: field.dataType.simpleString() for field in frame.schema.fields}
     return frame.selectExpr(
-        *[
-            f"cast({f'cast(`{name}` as int)' if kind == 'boolean' else f'`{name}`'} as string) as `{name}`"
-            for name, kind in kinds.items()
-        ]
+        *[f"{_text(name, kinds[name], target.columns[name])} as `{name}`" for name in frame.columns]
     )
+
+
+def _text(name: str, kind: str, declared: str) -> str:
+    if kind == "boolean":
+        return f"cast(cast(`{name}` as int) as string)"
+    if kind.startswith(("float", "double", "decimal")) and declared in ("SMALLINT", "INT", "BIGINT"):
+        whole = f"cast(`{name}` as bigint)"
+        return f"if(`{name}` = {whole}, cast({whole} as string), cast(`{name}` as string))"
+    return f"cast(`{name}` as string)"
 
 
 def content(frame) -> tuple[int, str]:

@@ -101,7 +101,9 @@ def drop(place: Destination, names: list[str]) -> None:
             try:
                 connection.exec_driver_sql(f"drop table if exists {table}")
             except sa.exc.OperationalError as error:
-                print(f"  {place.target.name:<20} {name} is in use and stays for now ({reason(error)})", flush=True)
+                print(f"  {place.target.name:<20} {name} stays until the next run ({reason(error)})", flush=True)
+                if error.connection_invalidated:
+                    return
 
 
 def fill(staged: Staged, frame) -> None:
@@ -284,7 +286,7 @@ def _changed(staged: Staged, connection: sa.Connection, ids: list[int]) -> dict[
     both = before.join(after, before.c[ROW] == after.c[ROW])
     query = sa.select(before.c[ROW], first).select_from(both)
     query = query.where(within(after, ids), sa.or_(*tests.values()))
-    return dict(connection.execute(query).tuples())
+    return dict(connection.execute(query).all())
 
 
 def _differs(staged: Staged, name: str):

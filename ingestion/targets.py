@@ -41,6 +41,8 @@ class Target(Strict):
             raise ValueError(f"has {', '.join(sorted(twice))} twice among its columns (capitals do not count)")
         if taken := {"mdp_row", "mdp_reason"}.intersection(folded):
             raise ValueError(f"has columns named {', '.join(sorted(taken))}, which staging uses itself")
+        if self.table.split(".")[-1].lower() == "mdp_exports":
+            raise ValueError("may not write mdp_exports, where exports keep their own marks")
         if self.mode in ("update", "upsert") and not self.values:
             raise ValueError(f"has nothing but its key: mode {self.mode} needs a column to change")
         return self
