@@ -290,7 +290,7 @@ def load_feeds(path: Path | None = None) -> dict[str, Feed]:
     Every fault of the file is said in one PlatformError, a sentence each.
     """
     path = path or Path(os.environ.get("MDP_FEEDS") or PATH)
-    blocks = _read_yaml(path)
+    blocks = read_blocks(path, "feed")
     feeds, faults = {}, []
     for name, block in blocks.items():
         if not isinstance(block, dict):
@@ -329,39 +329,47 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> dict:
+def read_blocks(path: Path, what: str) -> dict:
+    """Name → block of a YAML file that declares `what` (feed, export); a fault of its form is a PlatformError."""
     try:
         blocks = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
-        raise PlatformError(f"{path} is missing: the feeds are declared there") from None
+        raise PlatformError(f"{path} is missing: each {what} is declared there") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise PlatformError(f"{path.name}: line {line}: {error.problem}") from None
     if not isinstance(blocks, dict) or not blocks:
-        raise PlatformError(f"{path.name}: must be a map of feed names to blocks, and holds none")
+        raise PlatformError(f"{path.name}: must be a map of {what} names to blocks, and holds none")
     return blocks
 
 
 def _sentence(fault: dict) -> str:
-    """One pydantic fault as a sentence with the key's place and what is allowed there."""
-    place = [str(part) for part in fault["loc"] if part not in KINDS]
-    key, where = ".".join(place), ".".join(place[:-1])
+    """One pydantic fault of a feed as a sentence."""
     model = {"files": FilesFeed, "kafka": KafkaFeed}.get(fault["loc"][0] if fault["loc"] else "", JdbcFeed)
-    model = Column if place[:1] == ["columns"] else model
+    place = [str(part) for part in fault["loc"] if part not in KINDS]
+    if fault["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return f"key 'kind' must be {', '.join(KINDS[:-1])} or {KINDS[-1]}; {_allowed(model)}"
+    if place == ["name"]:
+        return "the name must be <domain>__<entity> in lower case"
+    return sentence(fault, place, Column if place[:1] == ["columns"] else model)
+
+
+def _allowed(model: type[BaseModel]) -> str:
     names = (field.alias or name for name, field in model.model_fields.items() if name != "name")
-    allowed = f"allowed keys: {', '.join(sorted(names))}"
+    return f"allowed keys: {', '.join(sorted(names))}"
+
+
+def sentence(fault: dict, place: list[str], model: type[BaseModel]) -> str:
+    """A pydantic fault at `place` of a block as a sentence with the key and what `model` allows there."""
+    key, where, allowed = ".".join(place), ".".join(place[:-1]), _allowed(model)
     match fault["type"]:
         case "extra_forbidden":
             return f"unknown key {place[-1]!r}{f' in {where}' if where else ''}; {allowed}"
         case "missing":
             return f"key {place[-1]!r}{f' of {where}' if where else ''} is missing; {allowed}"
-        case "union_tag_not_found" | "union_tag_invalid":
-            return f"key 'kind' must be {', '.join(KINDS[:-1])} or {KINDS[-1]}; {allowed}"
         case "literal_error":
             return f"key {key!r} is {fault['input']!r}; allowed: {fault['ctx']['expected']}"
         case "value_error":
             return f"{key or 'it'} {fault['ctx']['error']}"
-        case _ if place == ["name"]:
-            return "the name must be <domain>__<entity> in lower case"
         case _:
             return f"key {key!r} is {fault['input']!r}: {fault['msg']}; {allowed}"

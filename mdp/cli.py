@@ -23,9 +23,11 @@ privacy_app = typer.Typer(no_args_is_help=True, help="The privacy key, and secre
 feed_app = typer.Typer(
     no_args_is_help=True, help="What is taken in: check it, propose it, convert it from Sqoop or Flume."
 )
+export_app = typer.Typer(invoke_without_command=True)
 for name, group in (
     ("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app), ("privacy", privacy_app),
     ("ingest", ingest_app), ("quarantine", quarantine_app), ("feed", feed_app),
+    ("export", export_app),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -211,12 +213,31 @@ def score(model: str, ds: Ds) -> None:
     print(score_model(model, ds))
 
 
-@app.command()
-def export(ds: Ds) -> None:
-    """Hand segments, churn risks, the budget plan and audience files back; for the newest day only."""
+@export_app.callback()
+def export(
+    context: typer.Context, ds: OptionalDs = None,
+    target: Annotated[str | None, typer.Option("--target", help="only this export of exports.yml, no files")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be, change nothing")] = False,
+) -> None:  # fmt: skip
+    """Hand segments, churn risks, the budget plan and audience files back: `mdp export --ds D`; for the newest day only."""
+    if context.invoked_subcommand:
+        return
+    if not ds:
+        raise typer.BadParameter("the business date is missing", param_hint="'--ds'")
     from ingestion.export import export as export_day
 
-    export_day(ds)
+    export_day(ds, target, dry_run)
+
+
+@export_app.command("show")
+def export_show(
+    ds: Ds,
+    target: Annotated[str | None, typer.Option("--target", help="only this export, with its rejected rows")] = None,
+) -> None:
+    """Show what was exported for a day, what was rejected and why."""
+    from mdp import show
+
+    show.exports(ds, target)
 
 
 @app.command()

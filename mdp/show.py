@@ -2,8 +2,9 @@
 
 import csv as csv_format
 import sys
+from collections import Counter
 
-from warehouse import partitions, tables
+from warehouse import partitions, state, tables
 from warehouse.errors import PlatformError, unknown
 from warehouse.session import session
 
@@ -172,3 +173,30 @@ def reveals() -> None:
             when, *(r[name] for name in ("revealed_by", "table_name", "column_name", "row_key", "ds", "reason"))
         )
     Console(highlight=False).print(table)
+
+
+def exports(ds: str, target: str | None) -> None:
+    """Print per export of the day how many rows were accepted and rejected, and why; for one `target` each rejected row."""
+    done = {export["target"]: export for export in state.exports(ds) if target in (None, export["target"])}
+    rejected = state.rejected_rows(ds, target)
+    if not done and not rejected:
+        known = ", ".join(export["target"] for export in state.exports(ds)) or "nothing was exported for that day"
+        raise PlatformError(f"no export {target or ''} of {ds} is recorded: {known}")
+    for name in sorted({*done, *(row["target"] for row in rejected)}):
+        digest = done[name]["digest"] if name in done else None
+        kept = [row for row in rejected if (row["target"], row["digest"]) == (name, digest)]
+        refused = [row for row in rejected if row["target"] == name and row["digest"] != digest]
+        if digest:
+            when = f"{done[name]['exported_at']:%Y-%m-%d %H:%M} UTC"
+            print(f"{name}: {done[name]['n_rows']:,} rows accepted, {len(kept):,} rejected; {when}")
+            _rejected(kept, one_by_one=target is not None)
+        if refused:
+            print(f"{name}: {'a later run' if digest else 'the export'} was refused for {len(refused):,} rejected rows")
+            _rejected(refused, one_by_one=target is not None)
+
+
+def _rejected(rows: list[dict], one_by_one: bool) -> None:
+    for why, n in Counter(row["reason"] for row in rows).most_common():
+        print(f"  {n:>10,} × {why}")
+    for row in rows if one_by_one else ():
+        print(f"  {row['row_key']}  {row['reason']}")

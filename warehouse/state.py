@@ -141,6 +141,18 @@ _reveals = sa.Table(
     sa.Column("revealed_by", sa.String(128), nullable=False),
     sa.Column("revealed_at", sa.DateTime, nullable=False),
 )
+_export_rows = sa.Table(
+    "export_rows",
+    metadata,
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("target", sa.String(128), primary_key=True),
+    sa.Column(
+        "digest", sa.String(64), primary_key=True
+    ),  # of the rows that were to be exported: that of exports, or newer
+    sa.Column("row_number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("reason", sa.String(255), nullable=False),
+)
 
 
 @dataclass(frozen=True)
@@ -449,13 +461,29 @@ def promotions(model: str | None = None) -> list[dict]:
     return [dict(r, metrics=json.loads(r["metrics"])) for r in found]
 
 
-def record_export(ds: str, target: str, n_rows: int, digest: str) -> None:
-    """Record what was exported for (ds, target); a second export of the same replaces the record."""
+def record_export(ds: str, target: str, n_rows: int, digest: str, rejected: list[dict] | None = None) -> None:
+    """Record what was exported for (ds, target), and the rows (row_key, reason) that were not; replaces what was recorded."""
     with engine().begin() as connection:
         connection.execute(_exports.delete().where(_exports.c.ds == ds, _exports.c.target == target))
+        connection.execute(_export_rows.delete().where(_export_rows.c.ds == ds, _export_rows.c.target == target))
         connection.execute(
             _exports.insert().values(ds=ds, target=target, n_rows=n_rows, digest=digest, exported_at=_now())
         )
+        _insert_rejected(connection, ds, target, digest, rejected or [])
+
+
+def record_rejected(ds: str, target: str, digest: str, rejected: list[dict]) -> None:
+    """Record the rows because of which an export was refused, beside what an earlier one of (ds, target) recorded."""
+    mine = (_export_rows.c.ds == ds, _export_rows.c.target == target, _export_rows.c.digest == digest)
+    with engine().begin() as connection:
+        connection.execute(_export_rows.delete().where(*mine))
+        _insert_rejected(connection, ds, target, digest, rejected)
+
+
+def _insert_rejected(connection, ds: str, target: str, digest: str, rejected: list[dict]) -> None:
+    rows = [dict(row, ds=ds, target=target, digest=digest, row_number=n) for n, row in enumerate(rejected, start=1)]
+    if rows:
+        connection.execute(_export_rows.insert(), rows)
 
 
 def exports(ds: str) -> list[dict]:
@@ -515,3 +543,15 @@ def _login() -> str:
 def reveals() -> list[dict]:
     """Who read which secret back, when and why; oldest first."""
     return [dict(r) for r in _rows(sa.select(_reveals).order_by(_reveals.c.reveal_id))]
+
+
+def rejected_rows(ds: str, target: str | None = None, digest: str | None = None) -> list[dict]:
+    """The rows that exports of `ds` rejected: target, digest, row_number, row_key, reason."""
+    query = sa.select(_export_rows).where(_export_rows.c.ds == ds)
+    if target:
+        query = query.where(_export_rows.c.target == target)
+    if digest:
+        query = query.where(_export_rows.c.digest == digest)
+    return [
+        dict(r) for r in _rows(query.order_by(_export_rows.c.target, _export_rows.c.digest, _export_rows.c.row_number))
+    ]
