@@ -81,7 +81,7 @@ def _kind(value) -> str:
 def _accepted(kind: str) -> set[str]:
     """The kinds of JSON values that a column of type `kind` takes."""
     if kind in ("string", "date", "timestamp", "binary"):
-        return {"string"}
+        return {"string", "nested"} if kind == "string" else {"string"}  # a nested value is kept as its JSON text
     if kind == "boolean":
         return {"boolean"}
     return {"int"} if kind in ("int", "bigint") else {"int", "double"}
