@@ -41,7 +41,7 @@ with DAG(
 ) as dag:
     with TaskGroup("ingest") as ingest:
         step("crm", f"ingest {DAY} --kind jdbc", outlets=[Asset(tables.RAW_ORDERS)])
-        step("logs", f"ingest {DAY} --kind files", outlets=[Asset(tables.RAW_WEB_EVENTS)])
+        step("logs", f"ingest {DAY} --kind files --kind kafka", outlets=[Asset(tables.RAW_WEB_EVENTS)])
     with TaskGroup("score") as score:
         for model in MODELS:
             step(model, f"score {model} {DAY}", outlets=[Asset(f"{tables.PREDICTIONS}.{model}")])

@@ -5,23 +5,24 @@ is the day it arrived; events are measured against that day, not against the day
 pass equals one loaded day by day.
 """
 
+import functools
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from pyarrow import fs
 from pyspark.sql.connect.functions import broadcast
 
+from ingestion.door import judge
+from ingestion.drift import HEAD_LINES, as_read, head_of
 from ingestion.feeds import FilesFeed
-from ingestion.protect import protect, seal_payload
 from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
 
 CHUNK = 4 << 20
-# An ISO-8601 time without an offset could mean any zone: it is refused, not guessed.
-OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
+ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
 
 def spool_path(feed: FilesFeed, name: str = "") -> str:
@@ -46,16 +47,18 @@ def spooled(feed: FilesFeed) -> list[dict]:
 def measure(feed: FilesFeed, file: dict) -> dict:
     """The file with its content's digest and number of lines (a last line without a line end counts)."""
     system, path = fs.FileSystem.from_uri(spool_path(feed, file["name"]))
-    digest, n_lines, last = hashlib.sha256(), 0, b"\n"
+    digest, n_lines, last, head = hashlib.sha256(), 0, b"\n", b""
     try:
         with system.open_input_stream(path) as stream:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
                 n_lines += chunk.count(b"\n")
                 last = chunk[-1:]
+                head = head or b"\n".join(chunk.split(b"\n", HEAD_LINES)[:HEAD_LINES])
     except OSError as error:
         raise PlatformError(f"{feed.name}: {path} cannot be read: {error}; nothing of this load was taken") from None
-    return {**file, "digest": digest.hexdigest(), "n_lines": n_lines + (last != b"\n")}
+    seen = head_of(feed, file["name"], head) if head else {}
+    return {**file, "digest": digest.hexdigest(), "n_lines": n_lines + (last != b"\n"), **seen}
 
 
 def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dict]) -> dict:
@@ -95,77 +98,92 @@ def unchanged(feed: FilesFeed, files: list[dict]) -> bool:
 
 
 def read(feed: FilesFeed, inputs: dict):
-    """(good rows, quarantined rows, the kept frame below both) of a load; the caller releases the kept one.
+    """The judged frame of a load's lines (see door.judge).
 
-    Lines are parsed and judged once, and kept (in memory, on disk if that is short) while both tables are written.
     Good rows carry their time as an instant (`event_time`), so that nothing downstream parses offsets again. A file
     that arrived after the load of its own day counts as arrived on the first day of this load, else its events would
     reach no day that is rebuilt.
     """
+    feed = as_read(feed, inputs["files"])
+    shapes = {tuple(file["fields"]) if "fields" in file else None for file in inputs["files"]} or {None}
+    frames = []
+    for fields in sorted(shapes, key=str):  # files with the same columns in the same order are read together
+        files = [f for f in inputs["files"] if (tuple(f["fields"]) if "fields" in f else None) == fields]
+        frames.append(judge(_read_lines(feed, inputs, files), feed, *ORIGIN, fields=fields))
+    return functools.reduce(lambda one, other: one.union(other), frames)
+
+
+def _read_lines(feed: FilesFeed, inputs: dict, files: list[dict]):
+    """The lines of some files of a load, with their place, their arrival and its bounds."""
     spark = session()
-    # What is kept lives for a minute: compressing it costs as much as parsing does.
-    spark.conf.set("spark.sql.inMemoryColumnarStorage.compressed", "false")
-    names = [file["name"] for file in inputs["files"]]
-    if names:
-        lines = spark.read.option("lineSep", "\n").text([spool_path(feed, name) for name in names])
-        lines = lines.selectExpr("value", "_metadata.file_name as source_file")
+    if files:
+        lines = spark.read.option("lineSep", "\n").text([spool_path(feed, file["name"]) for file in files])
+        where = ("_metadata.file_name as source", "_metadata.file_block_start as source_block")
+        lines = lines.selectExpr("value", *where, "monotonically_increasing_id() as source_row")
     else:
-        lines = spark.createDataFrame([], "value string, source_file string")
+        lines = spark.createDataFrame([], "value string, source string, source_block bigint, source_row bigint")
+    value = "decode(cast(value as binary), 'ISO-8859-1')" if feed.encoding == "latin-1" else "value"
+    value = f"if(startswith({value}, '\ufeff'), substring({value}, 2), {value})"
     arrivals = spark.createDataFrame(
-        _arrivals(inputs), "source_file string, received_date string, low string, high string"
+        _arrivals(files, inputs["first"]), "source string, header string, received_date string, low string, high string"
     )
-    bounds = ("source_file", "received_date", "cast(low as timestamp) as low", "cast(high as timestamp) as high")
-    lines = lines.join(broadcast(arrivals.selectExpr(*bounds)), "source_file")
-    parsed = lines.selectExpr("value", "source_file", "received_date", "low", "high", f"{_parse(feed)} as row")
-    timed = parsed.selectExpr("*", f"try_cast(row.`{feed.timestamp_column}` as timestamp) as event_time")
-    judged = timed.selectExpr("*", f"{door(feed)} as reason")
-    columns = [f"row.`{name}` as `{name}`" for name in feed.columns]
-    payload = "if(reason is null, null, value) as payload"
-    kept = judged.selectExpr(*columns, "event_time", "source_file", "received_date", "reason", payload).persist()
-    good = kept.where("reason is null").drop("reason", "payload")
-    bad = kept.where("reason is not null").selectExpr(
-        "reason", f"`{feed.key[0]}` as row_key", "source_file", "received_date", "payload"
-    )
-    return protect(good, feed), seal_payload(bad, feed.quarantine_table), kept
+    bounds = ("cast(low as timestamp) as low", "cast(high as timestamp) as high")
+    arrivals = arrivals.selectExpr("source", "header", "received_date", *bounds)
+    lines = lines.selectExpr(f"{value} as value", "source", "source_block", "source_row")
+    return lines.join(broadcast(arrivals), "source")
 
 
-def _arrivals(inputs: dict) -> list[tuple[str, str, str, str]]:
-    """Per file: its name, the day it arrived, and the UTC bounds low <= t < high of the events it may bring."""
+def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
+    """(file, number) → text of these lines, as they stand in the files; bytes that are no UTF-8 are read as Latin-1."""
+    wanted: dict[str, list[int]] = {}
+    for name, number in places:
+        wanted.setdefault(name, []).append(number)
+    found = {}
+    for name, numbers in wanted.items():
+        numbers = sorted(set(numbers))
+        for number, line in zip(numbers, _lines_of(spool_path(feed, name), numbers), strict=True):
+            try:
+                found[name, number] = line.decode("utf-8" if feed.encoding == "utf-8" else "latin-1")
+            except UnicodeDecodeError:
+                found[name, number] = line.decode("latin-1")
+    return found
+
+
+def _lines_of(path: str, numbers: list[int]) -> Iterator[bytes]:
+    """The lines of one file with these numbers (ascending, from 1), without their line ends."""
+    system, path = fs.FileSystem.from_uri(path)
+    wanted, n_before, rest, at_end = iter(numbers), 0, b"", False
+    number = next(wanted)
+    with system.open_input_stream(path) as stream:
+        while not at_end:
+            chunk = stream.read(CHUNK)
+            at_end = not chunk
+            n_ends = chunk.count(b"\n")
+            if number > n_before + n_ends and not at_end:  # none that is wanted ends here
+                rest = rest + chunk if not n_ends else chunk[chunk.rfind(b"\n") + 1 :]
+                n_before += n_ends
+                continue
+            lines = (rest + chunk).split(b"\n")
+            rest = b"" if at_end else lines.pop()
+            while number - n_before <= len(lines):
+                yield lines[number - n_before - 1]
+                number = next(wanted, None)
+                if number is None:
+                    return
+            n_before += len(lines)
+
+
+def n_rows(inputs: dict) -> int:
+    """How many lines a load has to bring, in raw or in quarantine: those of its files without their headers."""
+    return sum(file["n_lines"] - (file.get("header") is not None) for file in inputs["files"])
+
+
+def _arrivals(files: list[dict], first: str | None) -> list[tuple[str, ...]]:
+    """Per file: its name, header, the day it arrived, and the UTC bounds low <= t < high of the events it may bring."""
     conf, rows = settings(), []
-    for file in inputs["files"]:
-        day = max(file["day"], inputs["first"] or "")
+    for file in files:
+        day = max(file["day"], first or "")
         low, _ = day_bounds_utc(shift(day, -conf.late_days), conf.tz)
         _, high = day_bounds_utc(day, conf.tz)
-        rows.append((file["name"], day, f"{low:%Y-%m-%d %H:%M:%S}", f"{high:%Y-%m-%d %H:%M:%S}"))
+        rows.append((file["name"], file.get("header"), day, f"{low:%Y-%m-%d %H:%M:%S}", f"{high:%Y-%m-%d %H:%M:%S}"))
     return rows
-
-
-def _parse(feed: FilesFeed) -> str:
-    fields = ", ".join(f"`{name}` {column.type}" for name, column in feed.columns.items())
-    return (
-        f"from_json(value, '{fields}, `_corrupt` string', "
-        "map('mode', 'PERMISSIVE', 'columnNameOfCorruptRecord', '_corrupt'))"
-    )
-
-
-def door(feed: FilesFeed) -> str:
-    """SQL of the first rule that a parsed line breaks, null if it breaks none.
-
-    Reads value, row, event_time, low and high. Spark's parser takes the first object of a line and forgets what
-    follows, so a line must also look like one object; cheap tests come first, a regular expression costs like parsing.
-    """
-    whole = r"(value like '{%}' or value rlike r'^\s*\{.*\}\s*$')"
-    second = r"(contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{')"
-    rules = [(f"row is null or row._corrupt is not null or not {whole} or {second}", "malformed_json")]
-    for name, column in feed.columns.items():
-        if column.required:
-            empty = f" or trim(row.`{name}`) = ''" if column.type == "string" else ""
-            rules.append((f"row.`{name}` is null{empty}", f"missing_field:{name}"))
-    at = feed.timestamp_column
-    rules.append((f"event_time is null or not row.`{at}` rlike r'{OFFSET}'", f"bad_timestamp:{at}"))
-    for name, column in feed.columns.items():
-        if column.allowed:
-            values = ", ".join(f"'{value}'" for value in column.allowed)
-            rules.append((f"row.`{name}` not in ({values})", f"unknown_value:{name}"))
-    rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
-    return "case " + " ".join(f"when {broken} then '{reason}'" for broken, reason in rules) + " end"

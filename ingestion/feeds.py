@@ -7,12 +7,15 @@ is allowed there. The classes say what a column may do; `privacy.py` does it.
 import os
 import re
 import zoneinfo
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from ingestion.masks import MASK
+from ingestion.privacy import NORMALISE
 from warehouse.errors import PlatformError, unknown
 
 PATH = Path(__file__).with_name("feeds.yml")
@@ -20,6 +23,7 @@ KINDS = ("jdbc", "files", "kafka")
 NAME = r"^[a-z][a-z0-9]*__[a-z][a-z0-9_]*$"
 CONNECTION = r"^[a-z][a-z0-9_]*$"
 TYPES = r"^(string|boolean|int|bigint|float|double|date|timestamp|binary|decimal\(\d+,\d+\))$"
+DECIMAL_DIGITS = 38
 # What an Apache or Nginx line in the combined log format holds, in its order, and a name for the line as a whole.
 COMBINED = (
     "remote_host", "identity", "remote_user", "requested_at", "request", "status", "n_bytes", "referer", "user_agent",
@@ -27,8 +31,8 @@ COMBINED = (
 DIGEST = "line_digest"
 # What collection itself writes beside a feed's columns, in raw or in quarantine.
 WRITTEN = (
-    "event_time", "received_date", "source_file", "source_topic", "source_partition", "source_offset", "source",
-    "source_position", "source_block", "source_row", "reason", "row_key", "payload", "held",
+    "event_time", "received_date", "source", "source_partition", "source_position", "source_block", "source_row",
+    "reason", "row_key", "payload", "held",
 )  # fmt: skip
 
 # These texts become part of SQL: what could end a literal or an identifier is refused here.
@@ -47,27 +51,47 @@ class Column(Strict):
 
     type: Annotated[str, Field(pattern=TYPES)]
     sensitivity: Annotated[Literal["public", "internal", "personal", "secret"], Field(alias="class")]
-    action: Literal["hash", "hash_and_mask", "encrypt", "coarsen", "drop"] | None = None
-    format: Literal["phone", "email"] | None = None
+    action: Literal["mask", "hash", "hash_and_mask", "encrypt", "redact", "coarsen", "drop"] | None = None
+    format: Literal["phone", "email", "name", "id_number", "bank_card", "address", "plain"] | None = None
     required: bool = False
     allowed: Annotated[tuple[Plain, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
-    def _action_fits(self):
-        if self.sensitivity in ("personal", "secret") and not self.action:
+    def _class_and_action_fit(self):
+        takes = {
+            "public": (None,),
+            "internal": (None, "redact"),
+            "personal": ("mask", "hash", "hash_and_mask", "encrypt", "redact", "coarsen", "drop"),
+            "secret": ("encrypt", "drop"),
+        }[self.sensitivity]
+        if self.action in takes:
+            return self
+        match self.sensitivity:
+            case "secret":
+                raise ValueError("is secret: its action must be encrypt or drop")
+            case "personal":
+                raise ValueError(f"is personal and so needs an action: {', '.join(takes[:-1])} or {takes[-1]}")
+        only = ", unless it is redact (of a free text)" if "redact" in takes else ""
+        raise ValueError(
+            f"is {self.sensitivity} and so takes no action{only}: drop the key or call the column personal or secret"
+        )
+
+    @model_validator(mode="after")
+    def _action_and_type_fit(self):
+        formats = {"mask": MASK, "hash": NORMALISE, "hash_and_mask": [f for f in NORMALISE if f in MASK]}
+        fitting = formats.get(self.action)
+        if fitting and self.format not in fitting:
+            raise ValueError(f"needs a format for its action {self.action}: {', '.join(fitting)}")
+        if self.format and not fitting:
+            raise ValueError(f"has a format, which only an action of {', '.join(formats)} takes")
+        if self.action == "encrypt" and self.type in ("float", "double", "binary"):
+            raise ValueError(f"is {self.type}, which has no exact text to encrypt: drop it, or read it as another type")
+        if (fitting or self.action == "redact") and self.type != "string":
+            raise ValueError(f"is {self.type}: only a string can be masked, hashed or redacted")
+        if self.type.startswith("decimal") and int(re.findall(r"\d+", self.type)[0]) > DECIMAL_DIGITS:
             raise ValueError(
-                f"is {self.sensitivity} and so needs an action: hash, hash_and_mask, encrypt, coarsen or drop"
+                f"is {self.type}: a decimal has at most {DECIMAL_DIGITS} digits; a string holds any number"
             )
-        if self.sensitivity in ("public", "internal") and self.action:
-            raise ValueError(
-                f"is {self.sensitivity} and so takes no action: drop the key or call it personal or secret"
-            )
-        if self.sensitivity == "secret" and self.action not in ("encrypt", "drop"):
-            raise ValueError("is secret: its action must be encrypt or drop")
-        if (self.action in ("hash", "hash_and_mask")) != (self.format is not None):
-            raise ValueError("needs a format (phone or email) if its action is hash or hash_and_mask, and only then")
-        if self.action in ("hash", "hash_and_mask", "encrypt") and self.type != "string":
-            raise ValueError(f"is {self.type}: only a string can be hashed, masked or encrypted")
         if self.action == "coarsen" and self.type != "double":
             raise ValueError(f"is {self.type}: only a double can be coarsened")
         return self
@@ -75,6 +99,7 @@ class Column(Strict):
     def stored(self, name: str) -> list[str]:
         """The names under which this column reaches the raw table (none if it is dropped)."""
         return {
+            "mask": [f"{name}_mask"],
             "hash": [f"{name}_hash"],
             "hash_and_mask": [f"{name}_hash", f"{name}_mask"],
             "encrypt": [f"{name}_enc"],
@@ -136,6 +161,11 @@ class JdbcFeed(Feed):
     fetch_rows: Annotated[int, Field(ge=1)] = 10_000
     find_deleted: bool = False
 
+    @property
+    def source(self) -> str:
+        """What is read, as a message names it."""
+        return f"table {self.table}" if self.table else "its query"
+
     @model_validator(mode="after")
     def _source_and_mode_fit(self):
         if (self.table is None) == (self.query is None):
@@ -162,10 +192,32 @@ class JdbcFeed(Feed):
             raise ValueError("has find_deleted, which only mode full can know")
         if (self.bounds or self.splits > 1) and not self.split_by:
             raise ValueError("has bounds or splits, which need a split_by column")
+        if self.split_by:
+            self._split_fits()
         for name, column in self.columns.items():
             if column.required or column.allowed:
                 raise ValueError(f"puts required or allowed on {name!r}: rules at the door are for files and topics")
         return self
+
+    def _split_fits(self) -> None:
+        kind = self.columns[self.split_by].type
+        if kind in ("boolean", "binary"):
+            raise ValueError(f"splits by {self.split_by!r}, which is {kind}: split by a number, a time or a text")
+        if not self.bounds:
+            return
+        low, high = self.bounds
+        try:
+            if kind in ("date", "timestamp"):
+                fits = datetime.fromisoformat(str(low)) < datetime.fromisoformat(str(high))
+            else:
+                fits = kind != "string" and low < high and isinstance(low, int)
+        except (TypeError, ValueError):
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"has bounds {low!r} and {high!r}: for {self.split_by!r}, which is {kind}, they must be "
+                f"{'left out: they are found' if kind == 'string' else 'a lower and a higher whole number, or ISO time'}"
+            )
 
 
 class LogFeed(Feed):
@@ -253,15 +305,16 @@ def load_feeds(path: Path | None = None) -> dict[str, Feed]:
     return feeds
 
 
-def pick(names: list[str] | None, kind: str | None = None) -> list[Feed]:
-    """The feeds named, all if none is; of one kind if given. An unknown name or kind lists the known ones."""
+def pick(names: list[str] | None, kinds: list[str] | None = None) -> list[Feed]:
+    """The feeds named, all if none is; of some kinds if given. An unknown name or kind lists the known ones."""
     feeds = load_feeds()
     for name in names or ():
         if name not in feeds:
             raise unknown("feed", name, feeds)
-    if kind and kind not in KINDS:
-        raise unknown("kind of feed", kind, KINDS)
-    return [f for f in feeds.values() if (not names or f.name in names) and kind in (None, f.kind)]
+    for kind in kinds or ():
+        if kind not in KINDS:
+            raise unknown("kind of feed", kind, KINDS)
+    return [f for f in feeds.values() if (not names or f.name in names) and (not kinds or f.kind in kinds)]
 
 
 class _UniqueKeys(yaml.SafeLoader):

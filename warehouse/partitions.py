@@ -15,23 +15,49 @@ def replace_partition(df, table: str, ds: str) -> None:
 
     The table is created from the frame's schema when missing. Raises PlatformError when its columns differ.
     """
-    spark = session()
     parse_ds(ds)
+    given = {f.name: f.dataType.simpleString() for f in df.schema.fields}
+    ordered = ", ".join(f"`{name}`" for name in _table_with(table, given, ["ds"], ds))
+    session().sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
+
+
+def point_partition(
+    table: str, columns: dict[str, str], spec: dict[str, str], location: str, loose: frozenset[str] = frozenset()
+) -> None:
+    """Make the partition `spec` (ds first) of `table` the Parquet files in `location`, in one step of the metastore.
+
+    `columns` is name → type. The table is created when missing. Raises PlatformError when its columns differ, but for
+    those named in `loose`: the table is given them when they first come, and days without them hold null.
+    """
+    parse_ds(spec["ds"])
+    _table_with(table, columns, list(spec), spec["ds"], loose)
+    named = ", ".join(f"{name} = '{value}'" for name, value in spec.items())
+    session().sql(f"alter table {table} add if not exists partition ({named}) location '{location}'")
+    session().sql(f"alter table {table} partition ({named}) set location '{location}'")
+
+
+def _table_with(
+    table: str, columns: dict[str, str], partitioned_by: list[str], ds: str, loose: frozenset[str] = frozenset()
+) -> list[str]:
+    """The table's columns in its own order, the table created when missing; PlatformError when they differ."""
+    spark = session()
     fields = _fields(table)
     if fields is None:
-        columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in df.schema.fields)
+        listed = ", ".join(f"`{name}` {kind}" for name, kind in columns.items())
+        by = ", ".join(f"{name} string" for name in partitioned_by)
         spark.sql(f"create database if not exists {table.split('.')[0]}")
-        spark.sql(f"create table if not exists {table} ({columns}) partitioned by (ds string) stored as parquet")
+        spark.sql(f"create table if not exists {table} ({listed}) partitioned by ({by}) stored as parquet")
         fields = _fields(table)
-    wanted = [(f.name, f.dataType.simpleString()) for f in fields if f.name != "ds"]
-    given = {f.name: f.dataType.simpleString() for f in df.schema.fields}
-    if dict(wanted) != given:
+    wanted = {f.name: f.dataType.simpleString() for f in fields if f.name not in partitioned_by}
+    added = {name: kind for name, kind in columns.items() if name in loose and name not in wanted}
+    if {k: v for k, v in wanted.items() if k not in loose} != {k: v for k, v in columns.items() if k not in loose}:
         raise PlatformError(
-            f"the columns of {table} differ from what the run wants to write for {ds}: table {dict(wanted)}, "
-            f"run {given}; rename the table away or change the declaration, then run again"
+            f"the columns of {table} differ from what the run wants to write for {ds}: table {wanted}, "
+            f"run {columns}; rename the table away or change the declaration, then run again"
         )
-    ordered = ", ".join(f"`{name}`" for name, _ in wanted)
-    spark.sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
+    if added:
+        spark.sql(f"alter table {table} add columns ({', '.join(f'`{name}` {kind}' for name, kind in added.items())})")
+    return [*wanted, *added]
 
 
 def _fields(table: str):
@@ -60,7 +86,7 @@ def partition_days(table: str) -> list[str]:
     spark = session()
     if not spark.catalog.tableExists(table):
         return []
-    return sorted(row[0].removeprefix("ds=") for row in spark.sql(f"show partitions {table}").collect())
+    return sorted({row[0].split("/")[0].removeprefix("ds=") for row in spark.sql(f"show partitions {table}").collect()})
 
 
 def drop_days(table: str, from_ds: str, to_ds: str) -> list[str]:
@@ -70,6 +96,14 @@ def drop_days(table: str, from_ds: str, to_ds: str) -> list[str]:
         specs = ", ".join(f"partition (ds = '{d}')" for d in found)
         session().sql(f"alter table {table} drop if exists {specs}")
     return found
+
+
+def drop_batches(table: str, ds: str, n: int) -> None:
+    """Drop the partitions (ds, batch) of `table` beyond its first `n` batches."""
+    rows = session().sql(f"show partitions {table} partition (ds = '{parse_ds(ds)}')").collect()
+    found = sorted(row[0].rsplit("=", 1)[1] for row in rows)
+    for batch in found[n:]:
+        session().sql(f"alter table {table} drop if exists partition (ds = '{ds}', batch = '{batch}')")
 
 
 def checksums(ds: str | None = None, layer: str | None = None) -> list[dict]:
@@ -86,7 +120,7 @@ def checksums(ds: str | None = None, layer: str | None = None) -> list[dict]:
             continue
         for row in spark.sql(f"show tables in {schema}").collect():
             name = f"{schema}.{row['tableName']}"
-            columns = [c for c in sorted(spark.table(name).columns) if c not in (*tables.RUN_COLUMNS, "ds")]
+            columns = [c for c in sorted(spark.table(name).columns) if c not in (*tables.RUN_COLUMNS, "ds", "batch")]
             texts = ", ".join(f"coalesce(cast(`{c}` as string), '\\\\N')" for c in columns)
             where = f"where ds = '{parse_ds(ds)}'" if ds else ""
             parts.append(

@@ -34,6 +34,7 @@ class Settings:
     worker_python: str
     deadline_seconds: int
     engine_memory: str
+    quick_compiler: bool
     sample: bool
     schedule: str | None
     webhook: str | None
@@ -77,6 +78,7 @@ def settings() -> Settings:
         worker_python=env("MDP_WORKER_PYTHON") or sys.executable,
         deadline_seconds=whole("MDP_DEADLINE_SECONDS", 900),
         engine_memory=env("MDP_ENGINE_MEMORY") or "2g",
+        quick_compiler=_choice("MDP_ENGINE_COMPILER", "quick", "full") == "quick",
         sample=sample,
         schedule=None if (env("MDP_SCHEDULE") or "none").lower() == "none" else env("MDP_SCHEDULE"),
         webhook=env("MDP_ALERT_WEBHOOK") or None,
@@ -100,6 +102,14 @@ def whole(name: str, default: int) -> int:
     if not text.isdigit():
         raise PlatformError(f"{name}={text!r} is not a whole number")
     return int(text)
+
+
+def _choice(name: str, *allowed: str) -> str:
+    """The value of environment variable `name`, the first allowed one if unset; PlatformError if it is another."""
+    text = os.environ.get(name) or allowed[0]
+    if text not in allowed:
+        raise PlatformError(f"{name}={text!r} must be {' or '.join(allowed)}")
+    return text
 
 
 def _zone(name: str) -> str:

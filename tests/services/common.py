@@ -24,7 +24,7 @@ from warehouse.errors import PlatformError
 from warehouse.runfile import record_service, service_process
 
 CACHE = Path(os.environ.get("MDP_SERVICES_CACHE") or "~/.cache/mdp").expanduser()
-START_SECONDS = 60
+START_SECONDS = 120
 
 # Debian starts a server that it installs, unless this file forbids it.
 APT = """

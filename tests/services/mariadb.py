@@ -22,13 +22,13 @@ default-time-zone = +00:00
 
 
 def is_present() -> bool:
-    return all(common.find_program(name, *PROGRAMS) for name in ("mariadbd", "mariadb-install-db"))
+    return all(common.find_program(name, *PROGRAMS) for name in ("mariadbd", "mariadb-install-db", "my_print_defaults"))
 
 
 def install() -> str:
-    """Install the server's programs alone: that package has no service to start and makes no user."""
+    """Install the programs alone: these packages have no service to start and make no user."""
     if not is_present():
-        common.apt_install("mariadb-server-core")
+        common.apt_install("mariadb-server-core", "mariadb-client-core")
     return f"MariaDB: {common.find_program('mariadbd', *PROGRAMS)}"
 
 
@@ -55,11 +55,11 @@ def start(home: Path) -> common.Database:
     common.write_private(home / "my.cnf", SETTINGS.format(home=home, port=made.port), made.run_as)
     common.run(
         [common.find_program("mariadb-install-db", *PROGRAMS), f"--defaults-file={home}/my.cnf", "--skip-test-db",
-         "--auth-root-authentication-method=socket", "--skip-log-bin"],
+         "--auth-root-authentication-method=socket", "--force"],  # it would insist on a host name that resolves
         home, made.run_as,
     )  # fmt: skip
     login = common.write_private(
-        home / "login.sql",
+        home / "login.sql",  # one statement a line, or the server ignores it
         "create database mdp character set utf8mb4;\n"
         f"create user '{made.user}'@'%' identified by '{made.password}';\n"
         f"grant all on *.* to '{made.user}'@'%' with grant option;\n",

@@ -30,8 +30,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr(jars, "EXTRAS", {"example": (DRIVER,), "spark": (PART,)})
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("MDP_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MDP_JARS", raising=False)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in ("MDP_JARS", "MDP_MAVEN_URL", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
 

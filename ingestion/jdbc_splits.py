@@ -1,0 +1,83 @@
+"""Cutting a read into parts of about equal size that cover every row exactly once.
+
+The cuts are quantiles of the split column, so gaps and outliers do no harm; a value that many rows share cannot be cut
+and makes its part large, which is said. Rows without a value are a part of their own. The parts are ranges in the
+database's own order, so a text, a date or a number splits alike, and an index on the column serves each part.
+"""
+
+from datetime import date, datetime
+
+from ingestion.feeds import JdbcFeed
+from ingestion.jdbc_source import Source
+
+SAMPLE = 1000  # keys looked at per part: the sizes then differ by some per cent
+HOT = 1.5  # a part larger than its share by this factor is said
+KEY = "mdp_split"  # the split column beside the columns that are read, which may come as texts
+
+
+def find(source: Source, feed: JdbcFeed, rows: str) -> dict:
+    """The cuts of a feed with splits: `cuts` (ascending, text without loss); if they were looked for in `rows` (a relation
+    with the column `mdp_split`), also `n_rows`, `n_nulls` and `shares` (of the rows with a value, per part).
+    """
+    if feed.bounds:
+        return {"cuts": _strides(feed)}
+    key = source.quoted(KEY)
+    ((n_rows, n_keys),) = source.ask(f"select count(*) as n_rows, count({key}) as n_keys from {rows}")
+    n_rows, n_keys = int(n_rows), int(n_keys)
+    wanted = SAMPLE * feed.splits
+    some = f" and {source.dialect.random} < {wanted / n_keys:.9f}" if n_keys > wanted else ""
+    # a database need not keep the order of a subquery: its rows carry their place
+    place = key if source.database.product == "derby" else f"row_number() over (order by {key})"
+    text = source.dialect.text.format(key)
+    sql = f"select {text} as sampled, {place} as place from {rows} where {key} is not null{some}"
+    sample = [value for value, _ in source.ask(sql, order_by="place")] if n_keys else []
+    cuts, shares = _quantiles(sample, feed.splits)
+    return {"cuts": cuts, "n_rows": n_rows, "n_nulls": n_rows - n_keys, "shares": shares}
+
+
+def _quantiles(sample: list[str], parts: int) -> tuple[list[str], list[float]]:
+    """(cuts, shares) of a sorted sample; fewer cuts where a value fills more than a part."""
+    cuts = dict.fromkeys(sample[i * len(sample) // parts] for i in range(1, parts)) if sample else {}
+    cuts = [cut for cut in cuts if cut != sample[0]]
+    edges = [0, *map(sample.index, cuts), len(sample)]
+    shares = [round((b - a) / max(len(sample), 1), 4) for a, b in zip(edges, edges[1:], strict=False)]
+    return cuts, shares
+
+
+def _strides(feed: JdbcFeed) -> list[str]:
+    """Equal steps between the bounds that the feed gives; rows outside fall into the first and the last part."""
+    kind = feed.columns[feed.split_by].type
+    low, high = feed.bounds
+    steps = range(1, feed.splits)
+    if kind == "date":
+        low, high = (date.fromisoformat(str(b)).toordinal() for b in (low, high))
+        cuts = [date.fromordinal(low + (high - low) * i // feed.splits).isoformat() for i in steps]
+    elif kind == "timestamp":
+        low, high = (datetime.fromisoformat(str(b)) for b in (low, high))
+        cuts = [(low + (high - low) * i / feed.splits).isoformat(" ") for i in steps]
+    else:
+        cuts = [str(low + (high - low) * i // feed.splits) for i in steps]
+    return list(dict.fromkeys(cuts))
+
+
+def predicates(source: Source, feed: JdbcFeed, splits: dict) -> list[str]:
+    """A condition per part: together they hold for each row exactly once, whatever its value (NULL, NaN, infinity)."""
+    key = source.quoted(KEY)
+    kind = feed.columns[feed.split_by].type
+    cuts = [source.literal(cut, kind) for cut in splits["cuts"]]
+    if not cuts:
+        return []
+    first, last = f"{key} < {cuts[0]}", f"{key} >= {cuts[-1]}"
+    between = [f"{key} >= {a} and {key} < {b}" for a, b in zip(cuts, cuts[1:], strict=False)]
+    if splits.get("n_nulls"):
+        return [first, *between, last, f"{key} is null"]
+    return [f"{first} or {key} is null", *between, last]
+
+
+def notes(splits: dict) -> list[str]:
+    """What is worth saying about the sizes of the parts."""
+    shares = splits.get("shares", [])
+    if not shares or max(shares) <= HOT / len(shares):
+        return []
+    part = shares.index(max(shares)) + 1
+    return [f"part {part} holds about {max(shares):.0%} of the rows: many share one value of the split column"]
