@@ -120,6 +120,8 @@ def _transact(staged: Staged, connection: sa.Connection, ds: str, mark, wanted: 
     place, table = staged.place, staged.incoming.name
     try:
         staging.judge(staged, connection)
+        if not place.is_mysql:  # a deferred constraint would fail at the commit, and say no row
+            connection.exec_driver_sql("set constraints all immediate")
         if not dry_run:
             now = read_mark(place, connection, ds, lock=True)
             if now and (mark is None or now.staging != mark.staging):  # a killed run's last word was still on its way

@@ -28,7 +28,7 @@ DUPLICATE, NO_KEY = "duplicate_key_in_export", "null_key"
 
 NUMBERS = {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric"}
 FLOATS = {"float", "double", "real", "double precision"}
-MOMENTS = {"date", "datetime", "timestamp", "timestamp without time zone"}
+MOMENTS = {"date", "datetime", "timestamp", "timestamp without time zone", "timestamp with time zone"}
 TEXTS = {
     "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "character varying", "character"
 }  # fmt: skip
@@ -170,7 +170,10 @@ def judge(staged: Staged, connection: sa.Connection) -> None:
         if not staged.place.columns[name].is_nullable:
             _reject_where(staged, connection, incoming.c[name].is_(None), f"null where none may be: {name}")
     for ids in _batches(connection, incoming, incoming.c[REASON].is_(None)):
-        settle(staged, connection, ids, lambda part: _convert(staged, connection, part))
+        settle(
+            staged, connection, ids, lambda part: _convert(staged, connection, part),
+            lambda row, error: _with_column(staged, connection, row, error),
+        )  # fmt: skip
         reject(staged, connection, _changed(staged, connection, ids))
         connection.commit()
     _reject_duplicates(staged, connection)
@@ -205,12 +208,17 @@ def _batches(connection: sa.Connection, table: sa.TableClause, condition):
 
 
 def settle(
-    staged: Staged, connection: sa.Connection, ids: list[int], act: Callable[[list[int]], dict[int, str]]
+    staged: Staged,
+    connection: sa.Connection,
+    ids: list[int],
+    act: Callable[[list[int]], dict[int, str]],
+    say: Callable[[int, sa.exc.DBAPIError], str] = lambda row, error: reason(error),
 ) -> None:
     """Do `act` for the rows `ids`; if it fails on a row's values, halve down to the rows that it fails on.
 
-    `act` returns row → reason for rows that it left out; those and the failing ones are rejected. An error that is no
-    row's fault (a deadlock, a lost connection) goes on to the caller: then nothing of the transaction may stay.
+    `act` returns row → reason for rows that it left out; those and the failing ones are rejected, these as `say` has it.
+    An error that is no row's fault (a deadlock, a lost connection) goes on to the caller: then nothing of the transaction
+    may stay.
     """
     parts = [ids]
     while parts:
@@ -226,7 +234,7 @@ def settle(
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]
                 continue
-            found = {part[0]: _said(staged, connection, part[0], error)}
+            found = {part[0]: say(part[0], error)}
         connection.exec_driver_sql("release savepoint mdp_batch")
         reject(staged, connection, found)
 
@@ -298,7 +306,9 @@ def _differs(staged: Staged, name: str):
     if kind in FLOATS:
         return sa.cast(text, sa.Double()) != value
     if kind in MOMENTS:
-        return sa.cast(text, mysql.DATETIME(fsp=6) if is_mysql else sa.TIMESTAMP()) != value
+        return (
+            sa.cast(text, mysql.DATETIME(fsp=6) if is_mysql else sa.TIMESTAMP(kind.endswith("with time zone"))) != value
+        )
     if kind not in TEXTS:
         return None
     if is_mysql:
@@ -317,7 +327,7 @@ def _reject_duplicates(staged: Staged, connection: sa.Connection) -> None:
     reject(staged, connection, dict.fromkeys(connection.scalars(query), DUPLICATE))
 
 
-def _said(staged: Staged, connection: sa.Connection, row: int, error: sa.exc.DBAPIError) -> str:
+def _with_column(staged: Staged, connection: sa.Connection, row: int, error: sa.exc.DBAPIError) -> str:
     """The reason in the database's words. PostgreSQL does not name the column of a value that it cannot take: find it."""
     said = reason(error)
     if staged.place.is_mysql or not str(error.orig.pgcode).startswith("22"):
