@@ -56,7 +56,7 @@ def fix_inputs(feed: JdbcFeed, first: str | None, ds: str, last: dict | None = N
         notes += inputs.pop("notes", []) + _never_read(feed, source)
     if feed.splits > 1:
         inputs["splits"] = jdbc_splits.find(source, feed, _relation(feed, source, inputs, {}))
-        notes += jdbc_splits.notes(inputs["splits"])
+        notes += jdbc_splits.notes(feed, inputs["splits"])
     return inputs | ({"notes": notes} if notes else {})
 
 
@@ -241,7 +241,7 @@ def plan(feed: JdbcFeed, inputs: dict) -> str:
         f"  consistency  {snapshot}",
         *(f"  note         {text}" for text in inputs.get("notes", [])),
         "  columns",
-        *(f"    {name:<30} {found[name]:<26} → {_becomes(feed, whole.columns[name], name)}" for name in whole.columns),
+        *(f"    {name:<30} {found[name]:<26} → {_becomes(feed, name, c)}" for name, c in whole.columns.items()),
     ]
     for i, (query, n) in enumerate(zip(queries, expected, strict=True), 1):
         lines += [f"  part {i} of {len(queries)}: {n:,} rows", f"    {query}"]

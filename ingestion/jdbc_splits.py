@@ -74,10 +74,10 @@ def predicates(source: Source, feed: JdbcFeed, splits: dict) -> list[str]:
     return [f"{first} or {key} is null", *between, last]
 
 
-def notes(splits: dict) -> list[str]:
+def notes(feed: JdbcFeed, splits: dict) -> list[str]:
     """What is worth saying about the sizes of the parts."""
     shares = splits.get("shares", [])
-    if not shares or max(shares) <= HOT / len(shares):
+    if max(shares, default=0) <= HOT / feed.splits:
         return []
     part = shares.index(max(shares)) + 1
-    return [f"part {part} holds about {max(shares):.0%} of the rows: many share one value of the split column"]
+    return [f"part {part} holds about {max(shares):.0%} of the rows: many share one value of {feed.split_by}"]
