@@ -1,10 +1,12 @@
 """Import from real servers: every type, every way of splitting, every mode, and what is said when it cannot be done."""
 
 import datetime as dt
+import random
 import re
 import threading
 from decimal import Decimal
 
+import jinja2
 import pytest
 import yaml
 
@@ -13,6 +15,7 @@ from ingestion.feeds import JdbcFeed, load_feeds
 from warehouse import state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
+from warehouse.settings import PROJECT
 
 DAY, NEXT, THIRD = "2024-03-05", "2024-03-06", "2024-03-07"
 needs_database = pytest.mark.services  # the marker is set by the name of the fixture, which a parameter hides
@@ -390,6 +393,39 @@ def test_an_interval_of_a_column_with_a_zone_is_utc_whatever_the_server_says(sho
        "insert into try_keys values (1, '2024-03-05'), (2, '2024-03-05 23:59:59'), (3, '2024-03-06')")  # fmt: skip
     one = feed({"id": "int", "k": "timestamp"}, table="try_keys", mode="lastmodified", check_column="k")
     assert rows(one, DAY) == [(1, dt.datetime(2024, 3, 4, 16)), (2, dt.datetime(2024, 3, 5, 15, 59, 59))]
+
+
+@needs_database
+def test_overlapping_loads_of_changed_rows_merge_to_the_source(shop, spark, feeds_file):
+    at = "timestamptz" if "postgres" in shop.jdbc_url else "timestamp(6) null"
+    do(
+        shop,
+        "drop table if exists try_keys",
+        f"create table try_keys (id int, k int, changed {at}, primary key (id, k))",
+    )
+    types = {"id": "int", "k": "int", "changed": "timestamp"}
+    feeds_file(try__x=block(types, table="try_keys", mode="lastmodified", check_column="changed", overlap_minutes=180,
+                            key=["id", "k"], split_by="id", splits=2))  # fmt: skip
+    rng = random.Random(5)
+    at_once = "insert into try_keys values (:id, :k, :at)"
+    shop.execute(at_once, *[{"id": i, "k": k, "at": f"{DAY} 0{i % 10}:00:00.5"} for i in range(20) for k in (1, 2)])
+    read = []
+    for n, ds in enumerate((DAY, NEXT, THIRD)):
+        hours = (
+            8 if ds < THIRD else 5
+        )  # the business day ends at 16:00 UTC: some changes are the next day's, at last none
+        for i in rng.sample(range(20), 8):
+            changed = {"at": f"{ds} {10 + i % hours}:00:00", "id": i}
+            shop.execute("update try_keys set changed = :at where id = :id", changed)
+        shop.execute(at_once, {"id": 100 + n, "k": 0, "at": f"{ds} 15:59:59.999999"})
+        read.append(ingest(ds, from_ds=DAY if n == 0 else None)["try__x"]["n_rows"])
+    assert sum(read) > spark.table("raw.try__x").select("id", "k").distinct().count(), "the loads overlap"
+    macro = (PROJECT / "dbt_project/macros/newest.sql").read_text()
+    sql = jinja2.Template(macro + "{{ newest_by_key('raw.try__x', ['id', 'k'], 'changed') }}").render()
+    merged = spark.sql(f"select id, k, changed from ({sql}) merged order by id, k").collect()
+    (whole,) = feeds_file(all__x=block(types, table="try_keys", key=["id", "k"])).values()
+    whole = sorted(tuple(row) for row in jdbc.read(whole, jdbc.fix_inputs(whole, None, DAY))[1].collect())
+    assert [tuple(row) for row in merged] == whole and len(whole) == 43
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------
