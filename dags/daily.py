@@ -13,7 +13,7 @@ the marts and hands segments, churn risks and the budget plan back to the CRM. A
 | `gate_*` | the data broke a rule; nothing after it ran | open the report named in the log; mend the source, clear `ingest` |
 | `cleaned`, `features`, `marts` | SQL or the engine | the log ends with dbt's message; clear the task, it replaces whole days |
 | `score.*` | no champion, or features are missing | `mdp model list`, then `mdp train <model> --ds …` |
-| `export` | the CRM refused the write | nothing was changed half; clear the task |
+| `export` | the CRM refused the write, or too many rows | nothing is half changed; `mdp export show --ds …`, clear the task |
 
 Running a day again changes no table. Backfill of the days D … E (with MDP_SCHEDULE set): `airflow backfill create --dag-id
 daily --from-date D --to-date <E + 1> --max-active-runs 1 --reprocess-behavior completed`; a range in one pass is the DAG
@@ -41,7 +41,7 @@ with DAG(
 ) as dag:
     with TaskGroup("ingest") as ingest:
         step("crm", f"ingest {DAY} --kind jdbc", outlets=[Asset(tables.RAW_ORDERS)])
-        step("logs", f"ingest {DAY} --kind files", outlets=[Asset(tables.RAW_WEB_EVENTS)])
+        step("logs", f"ingest {DAY} --kind files --kind kafka", outlets=[Asset(tables.RAW_WEB_EVENTS)])
     with TaskGroup("score") as score:
         for model in MODELS:
             step(model, f"score {model} {DAY}", outlets=[Asset(f"{tables.PREDICTIONS}.{model}")])

@@ -28,7 +28,7 @@ with DAG(
 ) as dag:
     with TaskGroup("ingest") as ingest:
         step("crm", f"ingest {RANGE} --kind jdbc")
-        step("logs", f"ingest {RANGE} --kind files")
+        step("logs", f"ingest {RANGE} --kind files --kind kafka")
     chain(
         ingest,
         gate("raw", RANGE),

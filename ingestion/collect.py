@@ -5,6 +5,7 @@ is the day it arrived; events are measured against that day, not against the day
 pass equals one loaded day by day.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from pyarrow import fs
 from pyspark.sql.connect.functions import broadcast
 
 from ingestion.door import judge
+from ingestion.drift import HEAD_LINES, as_read, head_of
 from ingestion.feeds import FilesFeed
 from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError
@@ -20,6 +22,7 @@ from warehouse.session import session
 from warehouse.settings import settings
 
 CHUNK = 4 << 20
+ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
 
 def spool_path(feed: FilesFeed, name: str = "") -> str:
@@ -44,16 +47,18 @@ def spooled(feed: FilesFeed) -> list[dict]:
 def measure(feed: FilesFeed, file: dict) -> dict:
     """The file with its content's digest and number of lines (a last line without a line end counts)."""
     system, path = fs.FileSystem.from_uri(spool_path(feed, file["name"]))
-    digest, n_lines, last = hashlib.sha256(), 0, b"\n"
+    digest, n_lines, last, head = hashlib.sha256(), 0, b"\n", b""
     try:
         with system.open_input_stream(path) as stream:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
                 n_lines += chunk.count(b"\n")
                 last = chunk[-1:]
+                head = head or b"\n".join(chunk.split(b"\n", HEAD_LINES)[:HEAD_LINES])
     except OSError as error:
         raise PlatformError(f"{feed.name}: {path} cannot be read: {error}; nothing of this load was taken") from None
-    return {**file, "digest": digest.hexdigest(), "n_lines": n_lines + (last != b"\n")}
+    seen = head_of(feed, file["name"], head) if head else {}
+    return {**file, "digest": digest.hexdigest(), "n_lines": n_lines + (last != b"\n"), **seen}
 
 
 def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dict]) -> dict:
@@ -99,10 +104,20 @@ def read(feed: FilesFeed, inputs: dict):
     that arrived after the load of its own day counts as arrived on the first day of this load, else its events would
     reach no day that is rebuilt.
     """
+    feed = as_read(feed, inputs["files"])
+    shapes = {tuple(file["fields"]) if "fields" in file else None for file in inputs["files"]} or {None}
+    frames = []
+    for fields in sorted(shapes, key=str):  # files with the same columns in the same order are read together
+        files = [f for f in inputs["files"] if (tuple(f["fields"]) if "fields" in f else None) == fields]
+        frames.append(judge(_read_lines(feed, inputs, files), feed, *ORIGIN, fields=fields))
+    return functools.reduce(lambda one, other: one.union(other), frames)
+
+
+def _read_lines(feed: FilesFeed, inputs: dict, files: list[dict]):
+    """The lines of some files of a load, with their place, their arrival and its bounds."""
     spark = session()
-    names = [file["name"] for file in inputs["files"]]
-    if names:
-        lines = spark.read.option("lineSep", "\n").text([spool_path(feed, name) for name in names])
+    if files:
+        lines = spark.read.option("lineSep", "\n").text([spool_path(feed, file["name"]) for file in files])
         where = ("_metadata.file_name as source", "_metadata.file_block_start as source_block")
         lines = lines.selectExpr("value", *where, "monotonically_increasing_id() as source_row")
     else:
@@ -110,12 +125,12 @@ def read(feed: FilesFeed, inputs: dict):
     value = "decode(cast(value as binary), 'ISO-8859-1')" if feed.encoding == "latin-1" else "value"
     value = f"if(startswith({value}, '\ufeff'), substring({value}, 2), {value})"
     arrivals = spark.createDataFrame(
-        _arrivals(inputs), "source string, header string, received_date string, low string, high string"
+        _arrivals(files, inputs["first"]), "source string, header string, received_date string, low string, high string"
     )
     bounds = ("cast(low as timestamp) as low", "cast(high as timestamp) as high")
     arrivals = arrivals.selectExpr("source", "header", "received_date", *bounds)
     lines = lines.selectExpr(f"{value} as value", "source", "source_block", "source_row")
-    return judge(lines.join(broadcast(arrivals), "source"), feed, "source", "source_block", "source_row")
+    return lines.join(broadcast(arrivals), "source")
 
 
 def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
@@ -163,11 +178,11 @@ def n_rows(inputs: dict) -> int:
     return sum(file["n_lines"] - (file.get("header") is not None) for file in inputs["files"])
 
 
-def _arrivals(inputs: dict) -> list[tuple[str, ...]]:
+def _arrivals(files: list[dict], first: str | None) -> list[tuple[str, ...]]:
     """Per file: its name, header, the day it arrived, and the UTC bounds low <= t < high of the events it may bring."""
     conf, rows = settings(), []
-    for file in inputs["files"]:
-        day = max(file["day"], inputs["first"] or "")
+    for file in files:
+        day = max(file["day"], first or "")
         low, _ = day_bounds_utc(shift(day, -conf.late_days), conf.tz)
         _, high = day_bounds_utc(day, conf.tz)
         rows.append((file["name"], file.get("header"), day, f"{low:%Y-%m-%d %H:%M:%S}", f"{high:%Y-%m-%d %H:%M:%S}"))

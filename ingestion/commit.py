@@ -18,8 +18,8 @@ from pyarrow import fs
 from ingestion import collect
 from ingestion.door import HEADER
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, LogFeed
-from ingestion.privacy import encrypt, read_keys
-from ingestion.protect import stored_columns
+from ingestion.privacy import encrypt
+from ingestion.protect import keys_sealing_with, stored_columns
 from warehouse import state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_id, key_path
@@ -54,7 +54,7 @@ def write_apart(frame, feed: Feed, load: Load, spec: dict[str, str]) -> Written:
     A frame of events carries `held`: its held rows become the quarantine, with the line of each in its file.
     """
     spark = session()
-    place = "/".join((_home(feed, spec), uuid.uuid4().hex[:12]))
+    place = "/".join((home_of(feed.name, spec), uuid.uuid4().hex[:12]))
     stamped = frame.selectExpr("*", f"'{load.load_id}' as load_id")
     columns = {f.name: f.dataType.simpleString() for f in stamped.schema.fields}
     if isinstance(feed, JdbcFeed):
@@ -94,9 +94,10 @@ def _loose(feed: Feed) -> frozenset[str]:
     return frozenset([*(f"{name}_enc" for name in names), *declared, *(["key_id"] if names else [])])
 
 
-def _home(feed: Feed, spec: dict[str, str]) -> str:
+def home_of(feed: str, spec: dict[str, str]) -> str:
+    """The directory of all that was written for a partition of a feed."""
     parts = [f"{name}={value}" for name, value in spec.items()]
-    return "/".join((settings().warehouse_uri.rstrip("/"), "loads", feed.name, *parts))
+    return "/".join((settings().warehouse_uri.rstrip("/"), "loads", feed, *parts))
 
 
 def _count(place: str) -> int:
@@ -132,7 +133,8 @@ def _write_quarantine(feed: LogFeed, load: Load, parts: str, target: str) -> int
 
 def _from_files(feed: FilesFeed, load: Load, parts: str) -> Callable[[pa.Table], pa.Table]:
     """A function that completes held rows by their line's number and by the line itself, sealed, from its file."""
-    line_of, keys, used_key = _lines(parts), read_keys(str(key_path())), key_id()
+    line_of, used_key = _lines(parts), key_id()
+    keys = keys_sealing_with(used_key, str(key_path()))
 
     def complete(rows: pa.Table) -> pa.Table:
         rows = _without_headers(rows.append_column("source_position", line_of(rows)))
@@ -172,6 +174,8 @@ def _lines(parts: str) -> Callable[[pa.Table], pa.Array]:
             for file, block, low, n in zip(
                 sums["source"], sums["source_block"], sums["source_row_min"], sums["source_row_count"], strict=True
             ):
+                if block is None:  # a row released from quarantine
+                    continue
                 known = blocks.setdefault((file, block), [low, 0])
                 known[:] = min(known[0], low), known[1] + n
     base, before, last = {}, 0, None

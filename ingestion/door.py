@@ -5,10 +5,13 @@ What comes in is a frame of lines, from files or a topic: `value`, where it stoo
 written once: the declared columns of the rows that pass, and of those held back the reason.
 """
 
+import re
+
 from pyspark.sql.connect.functions import col, expr
 
 from ingestion.feeds import COMBINED, DIGEST, LogFeed
 from ingestion.protect import protect, seal
+from warehouse.settings import settings
 
 # An ISO-8601 time without an offset could mean any zone: it is refused, not guessed.
 OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
@@ -18,18 +21,31 @@ HEADER = "header"
 # The bytes of a line that is no UTF-8 are kept one to one, as Latin-1 reads them.
 LINE_TEXT = "if(is_valid_utf8(value), value, decode(cast(value as binary), 'ISO-8859-1'))"
 
+UNREADABLE = (
+    "if(row is null or row._corrupt is not null or event_time is null, "
+    "raise_error('a released row is no event any more: were the columns of its feed changed?'), cast(null as string))"
+)
 
-def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False):
+
+def judge(
+    lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = None, seal_lines: bool = False,
+    released: bool = False,
+):  # fmt: skip
     """The judged frame of `lines`: raw columns, event_time, received_date, `origin`, reason, row_key and boolean held.
 
     The declared columns are protected, and null in rows held back. Their lines are left out, because passing all rows
     through Python to seal a few costs more than to parse them (whoever reads files seals those few afterwards);
-    `seal_lines` puts them in, as `payload` and `key_id`.
+    `seal_lines` puts them in, as `payload` and `key_id`. Lines that were `released` from quarantine pass whatever held
+    them back, and arrive on their own day.
     """
-    parsed = lines.selectExpr("*", f"{_parse(feed)} as parsed")
+    parsed = lines.selectExpr("*", f"{_parse(feed, fields)} as parsed")
     rows = parsed.selectExpr("*", f"{_row(feed)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
-    judged = timed.selectExpr("*", f"{reason(feed)} as reason")
+    if released:
+        own_day = f"date_format(from_utc_timestamp(event_time, '{settings().tz}'), 'yyyy-MM-dd') as received_date"
+        judged = timed.selectExpr("*", f"{UNREADABLE} as reason", own_day)
+    else:
+        judged = timed.selectExpr("*", f"{reason(feed)} as reason")
     passed = "if(reason is null, {}, null) as `{}`"
     columns = [passed.format(f"row.`{name}`", name) for name in feed.columns]
     held = ["reason", f"if(reason is null, null, row.`{feed.key[0]}`) as row_key"]
@@ -38,37 +54,66 @@ def judge(lines, feed: LogFeed, *origin: str, seal_lines: bool = False):
     kept = judged.selectExpr(*columns, passed.format("event_time", "event_time"), "received_date", *origin, *held)
     made = protect(kept, feed)
     if seal_lines:
-        bound = made.withColumn("bound_to", expr("coalesce(cast(row_key as string), bound_to)"))
+        bound = made.withColumn("bound_to", expr("coalesce(nullif(cast(row_key as string), ''), bound_to)"))
         made = seal(bound, feed.quarantine_table, "payload", "bound_to").drop("bound_to")
     return made.withColumn("held", col("reason").isNotNull())
 
 
-def _parse(feed: LogFeed) -> str:
-    """SQL of the line as a struct with `_corrupt`, null fields where it holds nothing."""
+def _parse(feed: LogFeed, header: tuple[str, ...] | None = None) -> str:
+    """SQL of the line as a struct with `_corrupt`, null fields where it holds nothing.
+
+    Fields of a CSV are texts here: Spark's own conversion would read 12,50 as 1250.
+    """
     if feed.format == "combined":  # a CSV of blanks, whose time holds one: two fields
-        kinds = {name: feed.columns[name].type if name in feed.columns else "string" for name in COMBINED}
-        kinds["requested_at"] = "string"
-        fields = [f"`{name}` {kind}" for name, kind in kinds.items()]
-        fields.insert(list(kinds).index("requested_at") + 1, "`_offset` string")
+        names = [*COMBINED]
+        names.insert(names.index("requested_at") + 1, "_offset")
         options = {"sep": " ", "quote": '"', "escape": r"\\", "nullValue": "-"}
     else:
-        fields = [f"`{name}` {column.type}" for name, column in feed.columns.items() if name != DIGEST]
-        options = {"sep": feed.delimiter} if feed.format == "csv" else {"allowNonNumericNumbers": "false"}
+        names = list(header or (name for name in feed.columns if name != DIGEST))
+        options = (
+            {"sep": feed.delimiter, "escape": '"'} if feed.format == "csv" else {"allowNonNumericNumbers": "false"}
+        )
+    kinds = {name: _wide(feed.columns[name].type) if feed.format == "json" else "string" for name in names}
+    fields = ", ".join(f"`{name}` {kind}" for name, kind in (kinds | {"_corrupt": "string"}).items())
     options |= {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
     function, text = ("from_json", "value") if feed.format == "json" else ("from_csv", "rtrim('\\r', value)")
     named = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
-    return f"{function}({text}, '{', '.join([*fields, '`_corrupt` string'])}', map({named}))"
+    return f"{function}({text}, '{fields}', map({named}))"
+
+
+def _wide(kind: str) -> str:
+    """The type that a value is parsed as: a decimal with all its digits, so that one too many is seen, not rounded."""
+    if not kind.startswith("decimal"):
+        return kind
+    precision, scale = map(int, re.findall(r"\d+", kind))
+    return f"decimal(38,{38 - (precision - scale)})"
 
 
 def _row(feed: LogFeed) -> str:
-    """SQL of the parsed struct with the declared columns under their names."""
-    if feed.format == "json" and DIGEST not in feed.columns:
+    """SQL of the parsed struct with the declared columns under their names and types.
+
+    `_corrupt` is also set if a value is none of its column's type, or would lose digits.
+    """
+    kinds = {name: column.type for name, column in feed.columns.items()}
+    is_text = feed.format != "json"
+    if not is_text and DIGEST not in kinds and not any(kind.startswith("decimal") for kind in kinds.values()):
         return "parsed"
     made = {DIGEST: "sha2(value, 256)"}
     if feed.format == "combined":
         made["requested_at"] = "concat(substring(parsed.requested_at, 2), ' ', rtrim(']', parsed._offset))"
-    fields = [f"'{name}', {made.get(name, f'parsed.`{name}`')}" for name in (*feed.columns, "_corrupt")]
-    return f"if(parsed is null, null, named_struct({', '.join(fields)}))"
+    fields, lost = [], []
+    for name, kind in kinds.items():
+        text = made.get(name, f"parsed.`{name}`")
+        typed = (
+            text if kind == "string" or not (is_text or kind.startswith("decimal")) else f"try_cast({text} as {kind})"
+        )
+        fields.append(f"'{name}', {typed}")
+        if typed != text:
+            lost.append(f"({text} is not null and {typed} is null)")
+        if kind.startswith("decimal"):
+            lost.append(f"try_cast({text} as {_wide(kind)}) <> {typed}")
+    corrupt = f"if({' or '.join(lost)}, value, parsed._corrupt)" if lost else "parsed._corrupt"
+    return f"if(parsed is null, null, named_struct({', '.join(fields)}, '_corrupt', {corrupt}))"
 
 
 def _event_time(feed: LogFeed) -> str:

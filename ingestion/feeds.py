@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from ingestion.masks import MASK
+from ingestion.privacy import NORMALISE
 from warehouse.errors import PlatformError, unknown
 
 PATH = Path(__file__).with_name("feeds.yml")
@@ -29,8 +31,8 @@ COMBINED = (
 DIGEST = "line_digest"
 # What collection itself writes beside a feed's columns, in raw or in quarantine.
 WRITTEN = (
-    "event_time", "received_date", "source_file", "source_topic", "source_partition", "source_offset", "source",
-    "source_position", "source_block", "source_row", "reason", "row_key", "payload", "held",
+    "event_time", "received_date", "source", "source_partition", "source_position", "source_block", "source_row",
+    "reason", "row_key", "payload", "held",
 )  # fmt: skip
 
 # These texts become part of SQL: what could end a literal or an identifier is refused here.
@@ -49,27 +51,43 @@ class Column(Strict):
 
     type: Annotated[str, Field(pattern=TYPES)]
     sensitivity: Annotated[Literal["public", "internal", "personal", "secret"], Field(alias="class")]
-    action: Literal["hash", "hash_and_mask", "encrypt", "coarsen", "drop"] | None = None
-    format: Literal["phone", "email"] | None = None
+    action: Literal["mask", "hash", "hash_and_mask", "encrypt", "redact", "coarsen", "drop"] | None = None
+    format: Literal["phone", "email", "name", "id_number", "bank_card", "address", "plain"] | None = None
     required: bool = False
     allowed: Annotated[tuple[Plain, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
-    def _action_fits(self):
-        if self.sensitivity in ("personal", "secret") and not self.action:
-            raise ValueError(
-                f"is {self.sensitivity} and so needs an action: hash, hash_and_mask, encrypt, coarsen or drop"
-            )
-        if self.sensitivity in ("public", "internal") and self.action:
-            raise ValueError(
-                f"is {self.sensitivity} and so takes no action: drop the key or call it personal or secret"
-            )
-        if self.sensitivity == "secret" and self.action not in ("encrypt", "drop"):
-            raise ValueError("is secret: its action must be encrypt or drop")
-        if (self.action in ("hash", "hash_and_mask")) != (self.format is not None):
-            raise ValueError("needs a format (phone or email) if its action is hash or hash_and_mask, and only then")
-        if self.action in ("hash", "hash_and_mask", "encrypt") and self.type != "string":
-            raise ValueError(f"is {self.type}: only a string can be hashed, masked or encrypted")
+    def _class_and_action_fit(self):
+        takes = {
+            "public": (None,),
+            "internal": (None, "redact"),
+            "personal": ("mask", "hash", "hash_and_mask", "encrypt", "redact", "coarsen", "drop"),
+            "secret": ("encrypt", "drop"),
+        }[self.sensitivity]
+        if self.action in takes:
+            return self
+        match self.sensitivity:
+            case "secret":
+                raise ValueError("is secret: its action must be encrypt or drop")
+            case "personal":
+                raise ValueError(f"is personal and so needs an action: {', '.join(takes[:-1])} or {takes[-1]}")
+        only = ", unless it is redact (of a free text)" if "redact" in takes else ""
+        raise ValueError(
+            f"is {self.sensitivity} and so takes no action{only}: drop the key or call the column personal or secret"
+        )
+
+    @model_validator(mode="after")
+    def _action_and_type_fit(self):
+        formats = {"mask": MASK, "hash": NORMALISE, "hash_and_mask": [f for f in NORMALISE if f in MASK]}
+        fitting = formats.get(self.action)
+        if fitting and self.format not in fitting:
+            raise ValueError(f"needs a format for its action {self.action}: {', '.join(fitting)}")
+        if self.format and not fitting:
+            raise ValueError(f"has a format, which only an action of {', '.join(formats)} takes")
+        if self.action == "encrypt" and self.type in ("float", "double", "binary"):
+            raise ValueError(f"is {self.type}, which has no exact text to encrypt: drop it, or read it as another type")
+        if (fitting or self.action == "redact") and self.type != "string":
+            raise ValueError(f"is {self.type}: only a string can be masked, hashed or redacted")
         if self.type.startswith("decimal") and int(re.findall(r"\d+", self.type)[0]) > DECIMAL_DIGITS:
             raise ValueError(
                 f"is {self.type}: a decimal has at most {DECIMAL_DIGITS} digits; a string holds any number"
@@ -81,6 +99,7 @@ class Column(Strict):
     def stored(self, name: str) -> list[str]:
         """The names under which this column reaches the raw table (none if it is dropped)."""
         return {
+            "mask": [f"{name}_mask"],
             "hash": [f"{name}_hash"],
             "hash_and_mask": [f"{name}_hash", f"{name}_mask"],
             "encrypt": [f"{name}_enc"],
@@ -271,7 +290,7 @@ def load_feeds(path: Path | None = None) -> dict[str, Feed]:
     Every fault of the file is said in one PlatformError, a sentence each.
     """
     path = path or Path(os.environ.get("MDP_FEEDS") or PATH)
-    blocks = _read_yaml(path)
+    blocks = read_blocks(path, "feed")
     feeds, faults = {}, []
     for name, block in blocks.items():
         if not isinstance(block, dict):
@@ -286,15 +305,16 @@ def load_feeds(path: Path | None = None) -> dict[str, Feed]:
     return feeds
 
 
-def pick(names: list[str] | None, kind: str | None = None) -> list[Feed]:
-    """The feeds named, all if none is; of one kind if given. An unknown name or kind lists the known ones."""
+def pick(names: list[str] | None, kinds: list[str] | None = None) -> list[Feed]:
+    """The feeds named, all if none is; of some kinds if given. An unknown name or kind lists the known ones."""
     feeds = load_feeds()
     for name in names or ():
         if name not in feeds:
             raise unknown("feed", name, feeds)
-    if kind and kind not in KINDS:
-        raise unknown("kind of feed", kind, KINDS)
-    return [f for f in feeds.values() if (not names or f.name in names) and kind in (None, f.kind)]
+    for kind in kinds or ():
+        if kind not in KINDS:
+            raise unknown("kind of feed", kind, KINDS)
+    return [f for f in feeds.values() if (not names or f.name in names) and (not kinds or f.kind in kinds)]
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -309,39 +329,47 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read_yaml(path: Path) -> dict:
+def read_blocks(path: Path, what: str) -> dict:
+    """Name → block of a YAML file that declares `what` (feed, export); a fault of its form is a PlatformError."""
     try:
         blocks = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
-        raise PlatformError(f"{path} is missing: the feeds are declared there") from None
+        raise PlatformError(f"{path} is missing: each {what} is declared there") from None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise PlatformError(f"{path.name}: line {line}: {error.problem}") from None
     if not isinstance(blocks, dict) or not blocks:
-        raise PlatformError(f"{path.name}: must be a map of feed names to blocks, and holds none")
+        raise PlatformError(f"{path.name}: must be a map of {what} names to blocks, and holds none")
     return blocks
 
 
 def _sentence(fault: dict) -> str:
-    """One pydantic fault as a sentence with the key's place and what is allowed there."""
-    place = [str(part) for part in fault["loc"] if part not in KINDS]
-    key, where = ".".join(place), ".".join(place[:-1])
+    """One pydantic fault of a feed as a sentence."""
     model = {"files": FilesFeed, "kafka": KafkaFeed}.get(fault["loc"][0] if fault["loc"] else "", JdbcFeed)
-    model = Column if place[:1] == ["columns"] else model
+    place = [str(part) for part in fault["loc"] if part not in KINDS]
+    if fault["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return f"key 'kind' must be {', '.join(KINDS[:-1])} or {KINDS[-1]}; {_allowed(model)}"
+    if place == ["name"]:
+        return "the name must be <domain>__<entity> in lower case"
+    return sentence(fault, place, Column if place[:1] == ["columns"] else model)
+
+
+def _allowed(model: type[BaseModel]) -> str:
     names = (field.alias or name for name, field in model.model_fields.items() if name != "name")
-    allowed = f"allowed keys: {', '.join(sorted(names))}"
+    return f"allowed keys: {', '.join(sorted(names))}"
+
+
+def sentence(fault: dict, place: list[str], model: type[BaseModel]) -> str:
+    """A pydantic fault at `place` of a block as a sentence with the key and what `model` allows there."""
+    key, where, allowed = ".".join(place), ".".join(place[:-1]), _allowed(model)
     match fault["type"]:
         case "extra_forbidden":
             return f"unknown key {place[-1]!r}{f' in {where}' if where else ''}; {allowed}"
         case "missing":
             return f"key {place[-1]!r}{f' of {where}' if where else ''} is missing; {allowed}"
-        case "union_tag_not_found" | "union_tag_invalid":
-            return f"key 'kind' must be {', '.join(KINDS[:-1])} or {KINDS[-1]}; {allowed}"
         case "literal_error":
             return f"key {key!r} is {fault['input']!r}; allowed: {fault['ctx']['expected']}"
         case "value_error":
             return f"{key or 'it'} {fault['ctx']['error']}"
-        case _ if place == ["name"]:
-            return "the name must be <domain>__<entity> in lower case"
         case _:
             return f"key {key!r} is {fault['input']!r}: {fault['msg']}; {allowed}"

@@ -1,4 +1,4 @@
-"""Privacy at the door: keyed hashes that still join, masks that still show, encryption that still compares.
+"""Privacy at the door: keyed hashes that still join, encryption that still compares. (What still shows: masks.py.)
 
 A person's phone and e-mail never reach a table in clear. The hash is HMAC-SHA256 under a key derived by purpose, so
 that equal values join across feeds and nobody without the key can try all phone numbers. Secrets are AES-SIV (RFC
@@ -11,39 +11,65 @@ These functions travel to Spark's Python workers by value (`protect.py`); they i
 import base64
 import hashlib
 import hmac
+import re
 import unicodedata
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 
+BLOCK_BYTES = 64  # of the key ring
 COUNTRY_CODE = "86"  # of a number written without one
 NATIONAL_DIGITS = 11
 COARSE_DECIMALS = 2  # of a degree: about a kilometre
+HAN = "〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 
 
-@dataclass(frozen=True)
+# -- the key ring -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, repr=False)  # a printed one would show the keys
 class Keys:
     """Subkeys by purpose, so that a hash under one cannot be taken for a hash under another."""
 
-    phone: bytes
-    email: bytes
-    cipher: object  # an AESSIV
+    hashes: dict[str, bytes]  # by format; of the ring's first block: joins hold through every rotation
+    ciphers: dict[str, object]  # an AESSIV by key id, in the order of the ring
+
+    @property
+    def newest(self) -> str:
+        """The id of the block that seals."""
+        return next(reversed(self.ciphers))
 
 
 def read_keys(path: str) -> Keys:
-    """Derive the subkeys from the key file (HKDF-SHA256, RFC 5869)."""
+    """Derive the subkeys from the key ring, blocks of 64 bytes (HKDF-SHA256, RFC 5869); ValueError if it is none."""
     # Imported here: these classes are of compiled code, and a function that holds one does not travel by value.
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-    master = Path(path).read_bytes()
+    ring = Path(path).read_bytes()
+    blocks = [ring[i : i + BLOCK_BYTES] for i in range(0, len(ring), BLOCK_BYTES)]
+    if not blocks or len(blocks[-1]) != BLOCK_BYTES:
+        raise ValueError(f"{path} holds {len(ring)} bytes: a key ring holds blocks of {BLOCK_BYTES}")
 
-    def derive(purpose: str, length: int) -> bytes:
-        return HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=f"mdp {purpose}".encode()).derive(master)
+    def derive(block: bytes, purpose: str, length: int) -> bytes:
+        return HKDF(algorithm=hashes.SHA256(), length=length, salt=None, info=f"mdp {purpose}".encode()).derive(block)
 
-    return Keys(derive("hash phone", 32), derive("hash email", 32), AESSIV(derive("encrypt", 64)))
+    return Keys(
+        {kind: derive(blocks[0], f"hash {kind}", 32) for kind in NORMALISE},
+        {fingerprint(block): AESSIV(derive(block, "encrypt", 64)) for block in blocks},
+    )
+
+
+def fingerprint(block: bytes) -> str:
+    """A block's key id, as warehouse/keys.py records it: public, and one-way."""
+    return "k" + hashlib.sha256(b"mdp key id" + block).hexdigest()[:12]
+
+
+# -- what makes values comparable -------------------------------------------------------------------------------------
 
 
 def normalise_phone(text: str | None) -> str | None:
@@ -53,7 +79,7 @@ def normalise_phone(text: str | None) -> str | None:
     national and a leading 0 is its trunk prefix.
     """
     plain = unicodedata.normalize("NFKC", text or "").strip()
-    digits = "".join(str(unicodedata.decimal(c)) for c in plain if c.isdecimal())
+    digits = _digits(plain)
     if not digits:
         return None
     if plain.startswith("+"):
@@ -70,34 +96,68 @@ def normalise_email(text: str | None) -> str | None:
     return unicodedata.normalize("NFKC", text or "").strip().lower() or None
 
 
-def mask_phone(text: str | None) -> str | None:
-    """The national number with only its first three and last four digits (138****5678); a short one shows two."""
-    number = normalise_phone(text)
-    if number is None:
-        return None
-    digits = number.removeprefix(f"+{COUNTRY_CODE}").removeprefix("+")
-    if len(digits) < NATIONAL_DIGITS:
-        return "*" * max(len(digits) - 2, 4) + digits[-2:]
-    return digits[:3] + "*" * (len(digits) - 7) + digits[-4:]
+def normalise_name(text: str | None) -> str | None:
+    """A name in lower case with single blanks, without any if it is Chinese; None if nothing is left."""
+    name = re.sub("[•・‧∙]", "·", unicodedata.normalize("NFKC", text or ""))
+    words = name.casefold().split()
+    return ("" if is_han("".join(words)) else " ").join(words) or None
 
 
-def mask_email(text: str | None) -> str | None:
-    """The first letter and the domain (l***@example.com); all stars if it is no address."""
-    address = normalise_email(text)
-    if address is None:
-        return None
-    name, at, domain = address.rpartition("@")
-    return f"{name[0]}***@{domain}" if at and name else "***"
+def normalise_id_number(text: str | None) -> str | None:
+    """An identity number without blanks and dashes, in upper case; one of 15 digits as the 18 it has become.
+
+    None if nothing is left.
+    """
+    number = squeeze(text)
+    if not re.fullmatch(r"\d{8}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])\d{3}", number):
+        return number or None
+    digits = f"{number[:6]}19{number[6:]}"
+    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+    total = sum(int(digit) * weight for digit, weight in zip(digits, weights, strict=True))
+    return digits + "10X98765432"[total % 11]
 
 
-NORMALISE = {"phone": normalise_phone, "email": normalise_email}
-MASK = {"phone": mask_phone, "email": mask_email}
+def normalise_bank_card(text: str | None) -> str | None:
+    """The digits of a card number; None if there is none."""
+    return _digits(text or "") or None
+
+
+def normalise_plain(text: str | None) -> str | None:
+    """The text as it is, but for blanks around it; None if nothing is left."""
+    return (text or "").strip() or None
+
+
+def _digits(text: str) -> str:
+    """The decimal digits of a text, of whatever script, as ASCII."""
+    return "".join(str(unicodedata.decimal(c)) for c in text if c.isdecimal())
+
+
+def squeeze(text: str | None) -> str:
+    """A number as it is compared: digits as ASCII, letters in upper case, no blanks and no dashes."""
+    plain = re.sub(r"[\s\-‐-―−]", "", unicodedata.normalize("NFKC", text or "")).upper()
+    return "".join(str(unicodedata.decimal(c, c)) for c in plain)
+
+
+def is_han(text: str) -> bool:
+    return re.fullmatch(f"[{HAN}]+", text) is not None
+
+
+NORMALISE = {
+    "phone": normalise_phone,
+    "email": normalise_email,
+    "name": normalise_name,
+    "id_number": normalise_id_number,
+    "bank_card": normalise_bank_card,
+    "plain": normalise_plain,
+}
+
+# -- hashes and secrets -----------------------------------------------------------------------------------------------
 
 
 def keyed_hash(keys: Keys, kind: str, text: str | None) -> str | None:
-    """HMAC-SHA256, as hex, of the normalised value under the subkey of `kind` (phone or email); None stays None."""
+    """HMAC-SHA256, as hex, of the normalised value under the subkey of its format `kind`; None stays None."""
     value = NORMALISE[kind](text)
-    return None if value is None else hmac.digest(getattr(keys, kind), value.encode(), hashlib.sha256).hex()
+    return None if value is None else hmac.digest(keys.hashes[kind], value.encode(), hashlib.sha256).hex()
 
 
 def coarsen(number: float | None) -> float | None:
@@ -105,20 +165,39 @@ def coarsen(number: float | None) -> float | None:
     return None if number is None else round(number, COARSE_DECIMALS)
 
 
+def exact_text(value: str | bool | int | Decimal | date | None) -> str | None:
+    """What is encrypted of a value that is no text: true, 42, 10.00, 2024-03-05, 2024-03-05T01:00:00+00:00."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, date) else f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
 def encrypt(keys: Keys, text: str | None, table: str, column: str, row_key: str) -> str | None:
-    """AES-256-SIV of the text, base64, bound to where it is stored; None stays None, an empty text stays empty."""
+    """AES-256-SIV of the text under the newest block, base64, bound to where it is stored.
+
+    None stays None, an empty text stays empty.
+    """
     if text is None or text == "":
         return text
     place = [part.encode() for part in (table, column, row_key)]
-    return base64.b64encode(keys.cipher.encrypt(text.encode(), place)).decode()
+    return base64.b64encode(keys.ciphers[keys.newest].encrypt(text.encode(), place)).decode()
 
 
-def decrypt(keys: Keys, sealed: str | None, table: str, column: str, row_key: str) -> str | None:
-    """The text that `encrypt` sealed; ValueError if key, place or content is not the one it was sealed with."""
+def decrypt(
+    keys: Keys, sealed: str | None, table: str, column: str, row_key: str, key_id: str | None = None
+) -> str | None:
+    """The text that `encrypt` sealed under the block `key_id` (without it: the newest).
+
+    ValueError if the ring lacks that block, or key, place or content is not the one it was sealed with.
+    """
     if sealed is None or sealed == "":
         return sealed
+    if key_id is not None and key_id not in keys.ciphers:
+        raise ValueError(f"{table}.{column} of row {row_key!r} was sealed with {key_id}, which the key ring lacks")
     place = [part.encode() for part in (table, column, row_key)]
     try:
-        return keys.cipher.decrypt(base64.b64decode(sealed), place).decode()
+        return keys.ciphers[key_id or keys.newest].decrypt(base64.b64decode(sealed), place).decode()
     except InvalidTag:
         raise ValueError(f"{table}.{column} of row {row_key!r} was not sealed with this key at this place") from None

@@ -1,8 +1,8 @@
-"""Privacy applied to Spark frames: one Arrow function per feed, run by Spark's Python workers.
+"""Privacy applied to Spark frames: one Arrow function per feed, run by Spark's Python workers; free text in SQL alone.
 
 The key must never stand in SQL or a query plan, because plans are logged; so a worker reads the key file itself, and
 only its path travels. The worker needs pyarrow and cryptography but none of our packages: our functions go along by
-value.
+value. Masking free text needs no key, and is so much text that it stays inside the engine.
 """
 
 import sys
@@ -10,33 +10,55 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 from pyspark import cloudpickle
-from pyspark.sql.connect.functions import arrow_udf, col
+from pyspark.sql.connect.functions import arrow_udf, col, expr
 
-from ingestion import privacy
+from ingestion import masks, privacy
 from ingestion.feeds import Feed
-from ingestion.privacy import coarsen, encrypt, keyed_hash, mask_email, mask_phone, read_keys
-from warehouse.keys import key_id, key_path
+from ingestion.masks import MASK, MAYBE_PERSONAL, REDACTIONS
+from ingestion.privacy import Keys, coarsen, decrypt, encrypt, exact_text, keyed_hash, read_keys
+from warehouse.keys import key_id, key_ids, key_path
 
-for module in (privacy, sys.modules[__name__]):
+for module in (masks, privacy, sys.modules[__name__]):
     cloudpickle.register_pickle_by_value(module)
+
+NEED_KEY = ("hash", "hash_and_mask", "encrypt")
+PAYLOAD_KEY = ("row_key", "source")  # of a quarantined line
 
 
 def stored_columns(feed: Feed) -> dict[str, str]:
     """Name → type of what a feed's declared columns become in the raw table, `key_id` last if a key was used."""
-    stored = {new: column.type for name, column in feed.columns.items() for new in column.stored(name)}
-    return stored | ({"key_id": "string"} if _uses_key(feed) else {})
+    stored = {}
+    for name, column in feed.columns.items():
+        kind = column.type if column.stored(name) == [name] else "string"
+        stored |= dict.fromkeys(column.stored(name), kind)
+    return stored | ({"key_id": "string"} if _actions(feed, *NEED_KEY) else {})
 
 
 def protect(frame, feed: Feed):
-    """The frame with each declared action applied; the frame itself if the feed declares none."""
-    if not any(column.action for column in feed.columns.values()):
+    """The frame with each declared action applied; the frame itself if the feed declares none.
+
+    `key_id` names the block that sealed the row, or, if nothing of it is sealed, the one its hashes come from.
+    """
+    if redacted := _actions(feed, "redact"):
+        frame = frame.withColumns({name: expr(redaction(name)) for name in redacted})
+    if not _actions(feed, *NEED_KEY, "mask", "coarsen", "drop"):
         return frame
     carried = [f for f in frame.schema.fields if f.name not in feed.columns]
     types = stored_columns(feed) | {f.name: f.dataType.simpleString() for f in carried}
     actions = [(name, column.action, column.format) for name, column in feed.columns.items()]
     actions += [(f.name, None, None) for f in carried]
-    work = arrow_protector(list(types), actions, list(feed.key), feed.raw_table, str(key_path()), key_id())
+    path = str(key_path()) if _actions(feed, *NEED_KEY) else None
+    used_key = (key_id() if _actions(feed, "encrypt") else key_ids()[0]) if path else None
+    work = arrow_protector(list(types), actions, list(feed.key), feed.raw_table, path, used_key)
     return frame.mapInArrow(work, ", ".join(f"`{name}` {kind}" for name, kind in types.items()))
+
+
+def redaction(column: str) -> str:
+    """SQL of a text column with phones, e-mail addresses and id numbers masked: what `masks.redact` does."""
+    text = f"`{column}`"
+    for pattern, shown in REDACTIONS:
+        text = f"regexp_replace({text}, r'{pattern}', '{shown}')"
+    return f"if(`{column}` rlike '{MAYBE_PERSONAL}', {text}, `{column}`)"
 
 
 def seal(frame, table: str, column: str, bound_to: str):
@@ -50,21 +72,38 @@ def seal(frame, table: str, column: str, bound_to: str):
     def sealed(texts: pa.Array, rows: pa.Array) -> pa.Array:
         if texts.null_count == len(texts):
             return texts
-        keys = read_keys(path)
+        keys = keys_sealing_with(used_key, path)
         pairs = zip(texts.to_pylist(), rows.to_pylist(), strict=True)
         return pa.array([encrypt(keys, text, table, column, row) for text, row in pairs], pa.string())
 
-    made = frame.withColumn(column, sealed(col(column), col(bound_to)))
-    if "key_id" in frame.columns:
-        return made
-    return made.selectExpr("*", f"if({column} is null, null, '{used_key}') as key_id")
+    otherwise = "key_id" if "key_id" in frame.columns else "null"
+    named = expr(f"if({column} is null, {otherwise}, '{used_key}')")
+    return frame.withColumn(column, sealed(col(column), col(bound_to))).withColumn("key_id", named)
 
 
-def arrow_protector(names: list[str], actions: list, key_columns: list[str], table: str, path: str, used_key: str):
-    """A function over Arrow batches that applies `actions` = (column, action, format) and returns columns `names`."""
+def unseal(frame, table: str, column: str, bound_to: str):
+    """The frame with the text in `column` as it was before `seal`; a value that does not open fails the whole."""
+    path = str(key_path())
+
+    @arrow_udf("string")
+    def opened(sealed: pa.Array, rows: pa.Array, used: pa.Array) -> pa.Array:
+        keys = read_keys(path)
+        triples = zip(sealed.to_pylist(), rows.to_pylist(), used.to_pylist(), strict=True)
+        return pa.array([decrypt(keys, text, table, column, row, key) for text, row, key in triples], pa.string())
+
+    return frame.withColumn(column, opened(col(column), col(bound_to), col("key_id")))
+
+
+def arrow_protector(
+    names: list[str], actions: list, key_columns: list[str], table: str, path: str | None, used_key: str | None
+):
+    """A function over Arrow batches that applies `actions` = (column, action, format) and returns columns `names`.
+
+    Without a `path` the actions need no key. Free text is masked before (`redaction`).
+    """
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        keys = read_keys(path)
+        keys = keys_sealing_with(used_key, path) if path else None
         for batch in batches:
             columns = {"key_id": pa.array([used_key] * batch.num_rows, pa.string())}
             for name, action, kind in actions:
@@ -82,19 +121,84 @@ def apply_action(batch: pa.RecordBatch, name: str, action, kind, keys, key_colum
     if action == "coarsen":
         return {name: pa.array([coarsen(v) for v in column.to_pylist()], pa.float64())}
     if action == "encrypt":
-        rows = zip(*(batch.column(k).to_pylist() for k in key_columns), strict=True)
-        values = zip(column.to_pylist(), rows, strict=True)
-        sealed = [encrypt(keys, v, table, name, "|".join(str(part) for part in row)) for v, row in values]
+        values = zip(column.to_pylist(), row_keys(batch, key_columns), strict=True)
+        sealed = [encrypt(keys, exact_text(value), table, name, row) for value, row in values]
         return {f"{name}_enc": pa.array(sealed, pa.string())}
+    made = {}
     if action in ("hash", "hash_and_mask"):
-        texts = column.to_pylist()
-        made = {f"{name}_hash": pa.array([keyed_hash(keys, kind, t) for t in texts], pa.string())}
-        if action == "hash_and_mask":
-            mask = {"phone": mask_phone, "email": mask_email}[kind]
-            made[f"{name}_mask"] = pa.array([mask(t) for t in texts], pa.string())
-        return made
-    return {name: column}
+        made[f"{name}_hash"] = pa.array([keyed_hash(keys, kind, text) for text in column.to_pylist()], pa.string())
+    if action in ("mask", "hash_and_mask"):
+        made[f"{name}_mask"] = pa.array([MASK[kind](text) for text in column.to_pylist()], pa.string())
+    return made or {name: column}
 
 
-def _uses_key(feed: Feed) -> bool:
-    return any(column.action in ("hash", "hash_and_mask", "encrypt") for column in feed.columns.values())
+def reseal(frame, table: str, columns: dict[str, str], rows_of):
+    """The frame of `table` with the sealed `columns` (stored name → name they are bound to) under the newest key.
+
+    `rows_of` gives what the rows of an Arrow batch are bound to. Rows sealed with that key already stay as they are; a
+    value that does not open fails the whole.
+    """
+    work = arrow_resealer(table, columns, rows_of, str(key_path()), key_id())
+    return frame.mapInArrow(work, ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in frame.schema.fields))
+
+
+def arrow_resealer(table: str, columns: dict[str, str], rows_of, path: str, used_key: str):
+    """A function over Arrow batches that opens what an older key sealed and seals it with `used_key`."""
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        keys = keys_sealing_with(used_key, path)
+
+        def anew(sealed: str | None, bound: str, row: str, old_key: str) -> str | None:
+            if old_key in (None, used_key):  # none: nothing in the row is sealed
+                return sealed
+            return encrypt(keys, decrypt(keys, sealed, table, bound, row, old_key), table, bound, row)
+
+        for batch in batches:
+            made = {name: batch.column(name) for name in batch.schema.names}
+            old_keys, rows = made["key_id"].to_pylist(), rows_of(batch)
+            for stored, bound in columns.items():
+                values = zip(made[stored].to_pylist(), rows, old_keys, strict=True)
+                made[stored] = pa.array([anew(text, bound, row, old) for text, row, old in values], pa.string())
+            made["key_id"] = pa.array([old and used_key for old in old_keys], pa.string())
+            yield pa.RecordBatch.from_pydict(made)
+
+    return work
+
+
+def rows_bound_to(frame, rows_of, wanted: str):
+    """The rows of the frame whose secrets are bound to `wanted`."""
+
+    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            yield batch.filter(pa.array([row == wanted for row in rows_of(batch)], pa.bool_()))
+
+    return frame.mapInArrow(work, ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in frame.schema.fields))
+
+
+def row_keys(batch: pa.RecordBatch, key_columns: list[str]) -> list[str]:
+    """What the secrets of each row are bound to: the values of its key."""
+    rows = zip(*(batch.column(name).to_pylist() for name in key_columns), strict=True)
+    return ["|".join(str(part) for part in row) for row in rows]
+
+
+def payload_keys(batch: pa.RecordBatch) -> list[str]:
+    """What each quarantined payload is bound to: the row's key or, where the line has none, its file or topic."""
+    rows = zip(*(batch.column(name).to_pylist() for name in PAYLOAD_KEY), strict=True)
+    return [key or source for key, source in rows]
+
+
+def keys_sealing_with(used_key: str, path: str) -> Keys:
+    """The ring at `path` with `used_key` as the block that seals; ValueError if this worker's ring lacks it.
+
+    A run stamps its rows with the key it was planned with, and a ring may have grown since.
+    """
+    keys = read_keys(path)
+    if used_key not in keys.ciphers:
+        raise ValueError(f"the key ring {path} of this worker lacks {used_key}: copy the whole ring there")
+    others = {key: cipher for key, cipher in keys.ciphers.items() if key != used_key}
+    return Keys(keys.hashes, others | {used_key: keys.ciphers[used_key]})
+
+
+def _actions(feed: Feed, *wanted: str) -> list[str]:
+    """The names of the feed's columns with one of the wanted actions."""
+    return [name for name, column in feed.columns.items() if column.action in wanted]

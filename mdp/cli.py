@@ -6,6 +6,7 @@ Rooms are imported inside the commands, so that `mdp --help` and each task pay o
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,8 +16,19 @@ from warehouse.errors import PlatformError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 warehouse_app = typer.Typer(no_args_is_help=True, help="The engine: start it, stop it, ask it.")
 sample_app = typer.Typer(no_args_is_help=True, help="The sample company, whose truth is known.")
+ingest_app = typer.Typer(invoke_without_command=True)
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rows held back at the door.")
 model_app = typer.Typer(no_args_is_help=True, help="Registered models and their champions.")
-for name, group in (("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app)):
+privacy_app = typer.Typer(no_args_is_help=True, help="The privacy key, and secrets read back with a trace.")
+feed_app = typer.Typer(
+    no_args_is_help=True, help="What is taken in: check it, propose it, convert it from Sqoop or Flume."
+)
+export_app = typer.Typer(invoke_without_command=True)
+for name, group in (
+    ("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app), ("privacy", privacy_app),
+    ("ingest", ingest_app), ("quarantine", quarantine_app), ("feed", feed_app),
+    ("export", export_app),
+):  # fmt: skip
     app.add_typer(group, name=name)
 
 Ds = Annotated[str, typer.Option("--ds", help="business date, YYYY-MM-DD")]
@@ -92,21 +104,81 @@ def env() -> None:
 # -- one day, step by step --------------------------------------------------------------------------------------------
 
 
-@app.command()
+@ingest_app.callback()
 def ingest(
-    ds: Ds, from_ds: From = None,
+    context: typer.Context, ds: OptionalDs = None, from_ds: From = None,
     feed: Annotated[list[str] | None, typer.Option("--feed", help="only this feed (may be given again)")] = None,
-    kind: Annotated[str | None, typer.Option("--kind", help="only feeds of this kind: jdbc or files")] = None,
-    reload: Annotated[bool, typer.Option("--reload", help="read the day's files anew")] = False,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="only jdbc, files or kafka (may be given again)")] = None,
+    reload: Annotated[bool, typer.Option("--reload", help="read the day's files or offsets anew")] = False,
+    accept_gap: Annotated[bool, typer.Option("--accept-gap", help="go on where a broker has dropped records")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what databases would be asked")] = False,
 ) -> None:  # fmt: skip
     """Load the day's rows of all feeds into raw, personal data protected on the way."""
+    if context.invoked_subcommand:
+        return
+    if not ds:
+        raise typer.BadParameter("a load is of a day: --ds YYYY-MM-DD (or `mdp ingest status`)")
     from ingestion import run
 
     if dry_run:
         print(run.dry_run(ds, from_ds, feed))
         return
-    run.ingest(ds, from_ds=from_ds, feeds=feed, kind=kind, reload=reload)
+    run.ingest(ds, from_ds=from_ds, feeds=feed, kinds=kind, reload=reload, accept_gap=accept_gap)
+
+
+@ingest_app.command("status")
+def ingest_status() -> None:
+    """Show each feed's last load: day, rows, quarantined, lag, watermark, and columns that nobody declared."""
+    from mdp import show
+
+    show.feeds()
+
+
+Feed = Annotated[str, typer.Option("--feed", help="the feed that held the rows back")]
+OneFeed = Annotated[str | None, typer.Option("--feed", help="only this feed")]
+Place = Annotated[str | None, typer.Option("--row", help="one row, as `show` prints its place")]
+Reason = Annotated[str | None, typer.Option("--reason", help="all rows held back for this reason")]
+
+
+@quarantine_app.command("list")
+def quarantine_list(feed: OneFeed = None, ds: OptionalDs = None) -> None:
+    """Count the rows held back, by feed, day and reason."""
+    from mdp import show
+
+    show.quarantine(feed, ds)
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    feed: Feed, ds: Ds, reason: Reason = None, limit: Annotated[int, typer.Option(help="rows at most")] = 20
+) -> None:
+    """Show rows held back, masked, with their place in the source."""
+    from mdp import show
+
+    show.held_rows(feed, ds, reason, limit)
+
+
+@quarantine_app.command("release")
+def quarantine_release(feed: Feed, ds: Ds, row: Place = None, reason: Reason = None) -> None:
+    """Let rows through: the feed's next load takes them along, each counts for its own day."""
+    _decide(feed, ds, "release", row, reason)
+
+
+@quarantine_app.command("drop")
+def quarantine_drop(feed: Feed, ds: Ds, row: Place = None, reason: Reason = None) -> None:
+    """Note that nobody wants these rows: they are not listed as waiting any more."""
+    _decide(feed, ds, "drop", row, reason)
+
+
+def _decide(feed: str, ds: str, decision: str, row: str | None, reason: str | None) -> None:
+    from ingestion import quarantine
+
+    if (row is None) == (reason is None):
+        raise typer.BadParameter("say which rows: --row PLACE or --reason REASON, as `mdp quarantine show` prints them")
+    n = quarantine.decide(feed, ds, decision, row, reason)
+    print(f"{n} row{'s' * (n != 1)} of {feed}, {ds}: {decision}{'d' if decision == 'release' else 'ped'}")
+    if decision == "release":
+        print("the feed's next load takes them along: `mdp ingest --ds <next day>`, or `make run`")
 
 
 @app.command()
@@ -141,12 +213,31 @@ def score(model: str, ds: Ds) -> None:
     print(score_model(model, ds))
 
 
-@app.command()
-def export(ds: Ds) -> None:
-    """Hand segments, churn risks, the budget plan and audience files back; for the newest day only."""
+@export_app.callback()
+def export(
+    context: typer.Context, ds: OptionalDs = None,
+    target: Annotated[str | None, typer.Option("--target", help="only this export of exports.yml, no files")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be, change nothing")] = False,
+) -> None:  # fmt: skip
+    """Hand segments, churn risks, the budget plan and audience files back: `mdp export --ds D`; for the newest day only."""
+    if context.invoked_subcommand:
+        return
+    if not ds:
+        raise typer.BadParameter("the business date is missing", param_hint="'--ds'")
     from ingestion.export import export as export_day
 
-    export_day(ds)
+    export_day(ds, target, dry_run)
+
+
+@export_app.command("show")
+def export_show(
+    ds: Ds,
+    target: Annotated[str | None, typer.Option("--target", help="only this export, with its rejected rows")] = None,
+) -> None:
+    """Show what was exported for a day, what was rejected and why."""
+    from mdp import show
+
+    show.exports(ds, target)
 
 
 @app.command()
@@ -157,6 +248,70 @@ def summary(ds: OptionalDs = None) -> None:
     from mdp.summary import report
 
     Console(highlight=False, soft_wrap=True).print(report(ds))
+
+
+# -- feeds ------------------------------------------------------------------------------------------------------------
+
+
+@feed_app.command("list")
+def feed_list() -> None:
+    """List the declared feeds, their sources and raw tables."""
+    from mdp import feeds
+
+    feeds.list_feeds()
+
+
+@feed_app.command("check")
+def feed_check(
+    file: Annotated[Path | None, typer.Argument(help="default: MDP_FEEDS, else the shipped one")] = None,
+) -> None:
+    """Check a feeds file and say what each feed reads and protects; all faults at once, with exit code 1."""
+    from mdp import feeds
+
+    feeds.check(file)
+
+
+@feed_app.command("infer")
+def feed_infer(
+    source: Annotated[list[str] | None, typer.Argument(help="<connection>.<table>, or a connection")] = None,
+    query: Annotated[
+        str | None, typer.Option("--query", help="of the connection's database, instead of a table")
+    ] = None,
+    files: Annotated[list[Path] | None, typer.Option("--files", help="some files of a log (more may follow)")] = None,
+    topic: Annotated[str | None, typer.Option("--topic", help="of the connection's broker; needs --sample")] = None,
+    sample: Annotated[Path | None, typer.Option("--sample", help="some records of the topic, one to a line")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="json, csv or combined (default: as seen)")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="of the feed: <domain>__<entity>")] = None,
+) -> None:
+    """Propose a feed block from a table, a query, files or a topic; what is guessed is marked `# review`."""
+    from mdp import feeds
+
+    feeds.infer(source or [], query, files or [], format_, topic, sample, name)
+
+
+@feed_app.command("from-sqoop")
+def feed_from_sqoop(
+    file: Annotated[str, typer.Argument(help="an options file, or - for sqoop commands on standard input")],
+    source: Annotated[str | None, typer.Option("--source", help="the warehouse table that an export reads")] = None,
+) -> None:
+    """Print the blocks that do what a Sqoop command did, and what of it has no equivalent."""
+    from mdp import feeds
+
+    feeds.from_sqoop(file, source)
+
+
+@feed_app.command("from-flume")
+def feed_from_flume(
+    file: Annotated[Path, typer.Argument(help="an agent's properties")],
+    sample: Annotated[
+        list[str] | None,
+        typer.Option("--sample", help="[<source, file group or topic>=]FILE with some lines of its log"),
+    ] = None,
+) -> None:
+    """Print the feed blocks that do what a Flume agent did, and what of it has no equivalent."""
+    from mdp import feeds
+
+    feeds.from_flume(file, sample or [])
 
 
 # -- models -----------------------------------------------------------------------------------------------------------
@@ -255,6 +410,48 @@ def warehouse_checksum(
     from mdp import show
 
     show.checksums(ds, layer)
+
+
+# -- privacy ----------------------------------------------------------------------------------------------------------
+
+
+@privacy_app.command("status")
+def privacy_status() -> None:
+    """List the keys of the ring, and the rows under each key, per table."""
+    from mdp import show
+
+    show.privacy_keys()
+
+
+@privacy_app.command("rotate")
+def privacy_rotate(
+    retire: Annotated[bool, typer.Option("--retire", help="take old keys that seal nothing out of the ring")] = False,
+) -> None:
+    """Add a key to the ring and seal every secret anew with it; goes on where an earlier one was interrupted."""
+    from ingestion import rotate
+
+    rotate.retire() if retire else rotate.rotate()
+
+
+@privacy_app.command("reveal")
+def privacy_reveal(
+    table: str, column: str,
+    key: Annotated[str, typer.Option("--key", help="the row's key, its parts joined by |")],
+    reason: Annotated[str, typer.Option("--reason", help="why; goes into the trace")],
+    ds: Annotated[str | None, typer.Option("--ds", help="the day of the row (default: the newest that has it)")] = None,
+) -> None:  # fmt: skip
+    """Print the clear value of one sealed column of one row, after a trace of it is written."""
+    from ingestion import reveal
+
+    print(reveal.reveal(table, column, key, reason, ds))
+
+
+@privacy_app.command("trace")
+def privacy_trace() -> None:
+    """List who read which secret back, when and why."""
+    from mdp import show
+
+    show.reveals()
 
 
 # -- the sample company -----------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def unfinished_day() -> str | None:
     Days are taken back by whoever builds or checks one again by hand and leaves out what follows, or stops it half-way. A
     build rebuilds the late days before its own, so it is run for the day whose window begins with the oldest of them.
     """
-    from ingestion.run import STAGES  # imports pyspark: not before the engine is on its way
+    from ingestion.plan import STAGES  # imports pyspark: not before the engine is on its way
     from mdp.build import LAYERS
 
     begun = {load.ds for load in state.loads()} - {state.fact("history_to")}

@@ -1,9 +1,10 @@
-"""What the warehouse and model commands print."""
+"""What the warehouse, model and privacy commands print."""
 
 import csv as csv_format
 import sys
+from collections import Counter
 
-from warehouse import partitions, tables
+from warehouse import partitions, state, tables
 from warehouse.errors import PlatformError, unknown
 from warehouse.session import session
 
@@ -45,6 +46,60 @@ def checksums(ds: str | None, layer: str | None) -> None:
     print(f"# left out because they name the run, not the data: {', '.join(tables.RUN_COLUMNS)}", file=sys.stderr)
 
 
+def feeds() -> None:
+    """Print a line per declared feed: its last load, what is waiting, and what nobody declared."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ingestion.status import status
+
+    table = Table("feed", "kind", "last day", "state", "rows", "quarantined", "share", "lag", "watermark")
+    notes = []
+    for row in status():
+        share = f"{row['n_quarantined'] / row['n_seen']:.2%}" if row["n_seen"] else ""
+        lag = "" if row["lag_days"] is None else f"{row['lag_days']} day{'s' * (row['lag_days'] != 1)}"
+        numbers = (f"{row['n_rows']:,}", f"{row['n_quarantined']:,}") if row["ds"] else ("", "")
+        table.add_row(
+            row["feed"], row["kind"], row["ds"] or "never", row["state"], *numbers, share, lag, row["watermark"]
+        )
+        notes += [f"{row['feed']}: {note}" for note in row["notes"]]
+    console = Console()
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False)
+
+
+def quarantine(feed: str | None, ds: str | None) -> None:
+    """Print how many rows are held back, by feed, day and reason."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ingestion.quarantine import counts
+
+    table, found = Table("feed", "day", "reason", "waiting", "released", "dropped"), counts(feed, ds)
+    for row in found:
+        table.add_row(
+            row["feed"], row["ds"], row["reason"], *(f"{row[key]:,}" for key in ("waiting", "release", "drop"))
+        )
+    console = Console()
+    console.print(table)
+    if found:
+        last = found[-1]
+        console.print(f"next: mdp quarantine show --feed {last['feed']} --ds {last['ds']} --reason {last['reason']}")
+
+
+def held_rows(feed: str, ds: str, reason: str | None, limit: int) -> None:
+    """Print rows held back, one block each: place, reason, decision, masked text."""
+    from ingestion.quarantine import rows
+
+    found = rows(feed, ds, reason, limit)
+    for row in found:
+        print(f"{row['place']}  {row['reason']}{'  ' + row['decision'] if row['decision'] else ''}")
+        print(f"    {row['text']}")
+    if not found:
+        print(f"{feed} held back no row of {ds}" + (f" for {reason}" if reason else ""))
+
+
 def models() -> None:
     """Print one line per declared model: champion, metric, number of versions."""
     from rich.console import Console
@@ -82,3 +137,66 @@ def model(name: str) -> None:
         when = f"{p['promoted_at']:%Y-%m-%d %H:%M}"
         history.add_row(when, p["promoted_by"], p["from_version"] or "-", p["to_version"], p["reason"])
     console.print(history)
+
+
+def privacy_keys() -> None:
+    """Print the blocks of the key ring and what each is for, then the rows under each key, per table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from ingestion.rotate import rows_by_key
+    from warehouse import keys
+
+    ring = keys.key_ids()
+    blocks = Table("key", "is for")
+    for n, key in enumerate(ring):
+        uses = [("hashes", n == 0), ("sealing", n == len(ring) - 1), ("opening", True)]
+        blocks.add_row(key, ", ".join(use for use, yes in uses if yes))
+    rows = Table("table", "key", "rows", "which are")
+    for row in rows_by_key():
+        rows.add_row(row["table"], row["key_id"], f"{row['n_rows']:,}", row["kind"])
+    console = Console(highlight=False)
+    console.print(blocks, rows)
+
+
+def reveals() -> None:
+    """Print the trace of the secrets that were read back, oldest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from warehouse import state
+
+    table = Table("when (UTC)", "who", "table", "column", "row", "ds", "why")
+    for r in state.reveals():
+        when = f"{r['revealed_at']:%Y-%m-%d %H:%M:%S}"
+        table.add_row(
+            when, *(r[name] for name in ("revealed_by", "table_name", "column_name", "row_key", "ds", "reason"))
+        )
+    Console(highlight=False).print(table)
+
+
+def exports(ds: str, target: str | None) -> None:
+    """Print per export of the day how many rows were accepted and rejected, and why; for one `target` each rejected row."""
+    done = {export["target"]: export for export in state.exports(ds) if target in (None, export["target"])}
+    rejected = state.rejected_rows(ds, target)
+    if not done and not rejected:
+        known = ", ".join(export["target"] for export in state.exports(ds)) or "nothing was exported for that day"
+        raise PlatformError(f"no export {target or ''} of {ds} is recorded: {known}")
+    for name in sorted({*done, *(row["target"] for row in rejected)}):
+        digest = done[name]["digest"] if name in done else None
+        kept = [row for row in rejected if (row["target"], row["digest"]) == (name, digest)]
+        refused = [row for row in rejected if row["target"] == name and row["digest"] != digest]
+        if digest:
+            when = f"{done[name]['exported_at']:%Y-%m-%d %H:%M} UTC"
+            print(f"{name}: {done[name]['n_rows']:,} rows accepted, {len(kept):,} rejected; {when}")
+            _rejected(kept, one_by_one=target is not None)
+        if refused:
+            print(f"{name}: {'a later run' if digest else 'the export'} was refused for {len(refused):,} rejected rows")
+            _rejected(refused, one_by_one=target is not None)
+
+
+def _rejected(rows: list[dict], one_by_one: bool) -> None:
+    for why, n in Counter(row["reason"] for row in rows).most_common():
+        print(f"  {n:>10,} × {why}")
+    for row in rows if one_by_one else ():
+        print(f"  {row['row_key']}  {row['reason']}")

@@ -72,7 +72,8 @@ def database(name: str) -> Database:
         raise PlatformError(f"connection {name} has no address: set {variable} to a JDBC URL")
     product = url.split(":")[1] if url.startswith("jdbc:") and url.count(":") >= 2 else ""
     if product not in DRIVERS:
-        raise PlatformError(f"{variable} must be a JDBC URL of {', '.join(DRIVERS)}, not {url.split('?')[0]!r}")
+        found = f"jdbc:{product}" if re.fullmatch(r"\w+", product) else "something else"  # the rest may hold a login
+        raise PlatformError(f"{variable} must be a JDBC URL of {', '.join(DRIVERS)}, not {found}")
     return Database(name, url, product, os.environ.get(f"MDP_{name.upper()}_USER") or None)
 
 

@@ -17,8 +17,7 @@ def replace_partition(df, table: str, ds: str) -> None:
     """
     parse_ds(ds)
     given = {f.name: f.dataType.simpleString() for f in df.schema.fields}
-    columns = _table_with(table, given, ["ds"], ds)
-    ordered = ", ".join(f"`{name}`" for name in columns)
+    ordered = ", ".join(f"`{name}`" for name in _table_with(table, given, ["ds"], ds))
     session().sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
 
 
@@ -87,7 +86,7 @@ def partition_days(table: str) -> list[str]:
     spark = session()
     if not spark.catalog.tableExists(table):
         return []
-    return sorted(row[0].removeprefix("ds=") for row in spark.sql(f"show partitions {table}").collect())
+    return sorted({row[0].split("/")[0].removeprefix("ds=") for row in spark.sql(f"show partitions {table}").collect()})
 
 
 def drop_days(table: str, from_ds: str, to_ds: str) -> list[str]:
@@ -97,6 +96,14 @@ def drop_days(table: str, from_ds: str, to_ds: str) -> list[str]:
         specs = ", ".join(f"partition (ds = '{d}')" for d in found)
         session().sql(f"alter table {table} drop if exists {specs}")
     return found
+
+
+def drop_batches(table: str, ds: str, n: int) -> None:
+    """Drop the partitions (ds, batch) of `table` beyond its first `n` batches."""
+    rows = session().sql(f"show partitions {table} partition (ds = '{parse_ds(ds)}')").collect()
+    found = sorted(row[0].rsplit("=", 1)[1] for row in rows)
+    for batch in found[n:]:
+        session().sql(f"alter table {table} drop if exists partition (ds = '{ds}', batch = '{batch}')")
 
 
 def checksums(ds: str | None = None, layer: str | None = None) -> list[dict]:
@@ -113,7 +120,7 @@ def checksums(ds: str | None = None, layer: str | None = None) -> list[dict]:
             continue
         for row in spark.sql(f"show tables in {schema}").collect():
             name = f"{schema}.{row['tableName']}"
-            columns = [c for c in sorted(spark.table(name).columns) if c not in (*tables.RUN_COLUMNS, "ds")]
+            columns = [c for c in sorted(spark.table(name).columns) if c not in (*tables.RUN_COLUMNS, "ds", "batch")]
             texts = ", ".join(f"coalesce(cast(`{c}` as string), '\\\\N')" for c in columns)
             where = f"where ds = '{parse_ds(ds)}'" if ds else ""
             parts.append(

@@ -1,7 +1,8 @@
 """The state database: everything that must be transactional, behind unique keys.
 
-Loads and their fixed inputs, files taken, published days, locks, gate verdicts, promotions and exports live here and
-not in Hive tables, because Hive tables lose concurrent appends. SQLite on a laptop, Postgres on the stack (MDP_STATE_URL).
+Loads and their fixed inputs, files taken, published days, locks, gate verdicts, promotions, exports, privacy keys (their
+names only) and the traces of who read a secret back live here and not in Hive tables, which lose concurrent appends.
+SQLite on a laptop, Postgres on the stack (MDP_STATE_URL).
 A stage of a day is "published" only after its tables are whole; a reader that finds it unpublished stops and names the
 command to run. The ledger's own timestamps are the only clock reading outside the process launcher.
 """
@@ -11,6 +12,7 @@ import functools
 import getpass
 import json
 import os
+import pwd
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,6 +101,19 @@ _exports = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False),
     sa.Column("exported_at", sa.DateTime, nullable=False),
 )
+_held_rows = sa.Table(
+    "held_rows",
+    metadata,
+    sa.Column("feed", sa.String(64), primary_key=True),
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("source", sa.String(255), primary_key=True),
+    sa.Column("source_partition", sa.Integer, primary_key=True),  # -1 for a file
+    sa.Column("source_position", sa.BigInteger, primary_key=True),
+    sa.Column("decision", sa.String(12), nullable=False),
+    sa.Column("loaded_ds", sa.String(10)),
+    sa.Column("decided_by", sa.String(64), nullable=False),
+    sa.Column("decided_at", sa.DateTime, nullable=False),
+)
 _drift = sa.Table(
     "drift",
     metadata,
@@ -106,6 +121,37 @@ _drift = sa.Table(
     sa.Column("column_name", sa.String(128), primary_key=True),
     sa.Column("type", sa.String(128), nullable=False),
     sa.Column("first_ds", sa.String(10), nullable=False),
+)
+_keys = sa.Table(
+    "privacy_keys",
+    metadata,
+    sa.Column("key_id", sa.String(16), primary_key=True),
+    sa.Column("added_at", sa.DateTime, nullable=False),
+    sa.Column("retired_at", sa.DateTime),
+)
+_reveals = sa.Table(
+    "reveals",
+    metadata,
+    sa.Column("reveal_id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("table_name", sa.String(128), nullable=False),
+    sa.Column("column_name", sa.String(64), nullable=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("ds", sa.String(10), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("revealed_by", sa.String(128), nullable=False),
+    sa.Column("revealed_at", sa.DateTime, nullable=False),
+)
+_export_rows = sa.Table(
+    "export_rows",
+    metadata,
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("target", sa.String(128), primary_key=True),
+    sa.Column(
+        "digest", sa.String(64), primary_key=True
+    ),  # of the rows that were to be exported: that of exports, or newer
+    sa.Column("row_number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("row_key", sa.Text, nullable=False),
+    sa.Column("reason", sa.String(255), nullable=False),
 )
 
 
@@ -148,6 +194,10 @@ def _now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
+def _who() -> str:
+    return os.environ.get("MDP_USER") or getpass.getuser()
+
+
 def _rows(query) -> list:
     with engine().connect() as connection:
         return connection.execute(query).mappings().all()
@@ -186,6 +236,13 @@ def begin_load(feed: str, ds: str, inputs: dict, replace: bool = False) -> Load:
             connection.execute(_loads.delete().where(_loads.c.feed == feed, _loads.c.ds == ds))
         connection.execute(_loads.insert().values(values))
     return load(feed, ds)
+
+
+def note_inputs(feed: str, ds: str, inputs: dict) -> None:
+    """Store what is done of a load that is read in parts."""
+    with engine().begin() as connection:
+        mine = _loads.update().where(_loads.c.feed == feed, _loads.c.ds == ds)
+        connection.execute(mine.values(inputs=json.dumps(inputs, sort_keys=True)))
 
 
 def publish_load(feed: str, ds: str, n_rows: int, n_quarantined: int = 0) -> None:
@@ -237,6 +294,38 @@ def take_files(feed: str, ds: str, files: list[tuple[str, str, int]]) -> None:
             connection.execute(
                 _files.insert(), [dict(feed=feed, ds=ds, path=p, digest=d, n_bytes=n) for p, d, n in files]
             )
+
+
+# -- rows held back, and what a person decided about them ----------------------------------------------------------------
+
+
+def decide_held(feed: str, ds: str, places: list[tuple[str, int | None, int]], decision: str) -> None:
+    """Record `release` or `drop` for rows of a feed held back on `ds`: (source, partition or None, position)."""
+    common = dict(feed=feed, ds=ds, decision=decision, loaded_ds=None, decided_by=_who(), decided_at=_now())
+    rows = [
+        dict(common, source=source, source_partition=-1 if partition is None else partition, source_position=position)
+        for source, partition, position in places
+    ]
+    with engine().begin() as connection:
+        connection.execute(_held_rows.insert(), rows)
+
+
+def held_decisions(feed: str, ds: str | None = None) -> list[dict]:
+    """What was decided about rows of a feed, of one day if given: ds, source, source_partition (-1: none), decision …"""
+    query = sa.select(_held_rows).where(_held_rows.c.feed == feed)
+    query = query.order_by(*_held_rows.primary_key.columns)
+    return [dict(r) for r in _rows(query if ds is None else query.where(_held_rows.c.ds == ds))]
+
+
+def note_released(feed: str, ds: str, places: list[list]) -> None:
+    """Note that the load of `ds` holds these released rows: [day held, source, partition (-1), position]."""
+    table = _held_rows.c
+    with engine().begin() as connection:
+        connection.execute(_held_rows.update().where(table.feed == feed, table.loaded_ds == ds).values(loaded_ds=None))
+        for held_ds, source, partition, position in places:
+            mine = (table.feed == feed, table.ds == held_ds, table.source == source,
+                    table.source_partition == partition, table.source_position == position)  # fmt: skip
+            connection.execute(_held_rows.update().where(*mine).values(loaded_ds=ds))
 
 
 # -- columns that a source has and nobody declared ---------------------------------------------------------------------
@@ -360,7 +449,7 @@ def record_promotion(
             _promotions.insert().values(
                 model=model, from_version=from_version, to_version=to_version, reason=reason,
                 metrics=json.dumps(metrics, sort_keys=True), data_fingerprint=data_fingerprint,
-                promoted_by=os.environ.get("MDP_USER") or getpass.getuser(), promoted_at=_now(),
+                promoted_by=_who(), promoted_at=_now(),
             )
         )  # fmt: skip
 
@@ -372,15 +461,97 @@ def promotions(model: str | None = None) -> list[dict]:
     return [dict(r, metrics=json.loads(r["metrics"])) for r in found]
 
 
-def record_export(ds: str, target: str, n_rows: int, digest: str) -> None:
-    """Record what was exported for (ds, target); a second export of the same replaces the record."""
+def record_export(ds: str, target: str, n_rows: int, digest: str, rejected: list[dict] | None = None) -> None:
+    """Record what was exported for (ds, target), and the rows (row_key, reason) that were not; replaces what was recorded."""
     with engine().begin() as connection:
         connection.execute(_exports.delete().where(_exports.c.ds == ds, _exports.c.target == target))
+        connection.execute(_export_rows.delete().where(_export_rows.c.ds == ds, _export_rows.c.target == target))
         connection.execute(
             _exports.insert().values(ds=ds, target=target, n_rows=n_rows, digest=digest, exported_at=_now())
         )
+        _insert_rejected(connection, ds, target, digest, rejected or [])
+
+
+def record_rejected(ds: str, target: str, digest: str, rejected: list[dict]) -> None:
+    """Record the rows because of which an export was refused, beside what an earlier one of (ds, target) recorded."""
+    mine = (_export_rows.c.ds == ds, _export_rows.c.target == target, _export_rows.c.digest == digest)
+    with engine().begin() as connection:
+        connection.execute(_export_rows.delete().where(*mine))
+        _insert_rejected(connection, ds, target, digest, rejected)
+
+
+def _insert_rejected(connection, ds: str, target: str, digest: str, rejected: list[dict]) -> None:
+    rows = [dict(row, ds=ds, target=target, digest=digest, row_number=n) for n, row in enumerate(rejected, start=1)]
+    if rows:
+        connection.execute(_export_rows.insert(), rows)
 
 
 def exports(ds: str) -> list[dict]:
     """What was exported for `ds`, by target."""
     return [dict(r) for r in _rows(sa.select(_exports).where(_exports.c.ds == ds).order_by(_exports.c.target))]
+
+
+# -- privacy keys and traces ------------------------------------------------------------------------------------------
+
+
+def record_key(key_id: str) -> None:
+    """Record that a block was added to the key ring; one that was retired counts again."""
+    with engine().begin() as connection:
+        connection.execute(_keys.delete().where(_keys.c.key_id == key_id))
+        connection.execute(_keys.insert().values(key_id=key_id, added_at=_now()))
+
+
+def retire_key(key_id: str) -> None:
+    """Record that a block is needed no more."""
+    with engine().begin() as connection:
+        connection.execute(_keys.update().where(_keys.c.key_id == key_id).values(retired_at=_now()))
+
+
+def added_keys() -> list[str]:
+    """The blocks that rotations have added and that are still needed, oldest first."""
+    return [r["key_id"] for r in _rows(sa.select(_keys).order_by(_keys.c.added_at)) if r["retired_at"] is None]
+
+
+def retired_keys() -> list[str]:
+    """The blocks that were added once and are needed no more."""
+    return [r["key_id"] for r in _rows(sa.select(_keys).order_by(_keys.c.added_at)) if r["retired_at"] is not None]
+
+
+def record_reveal(table: str, column: str, row_key: str, ds: str, reason: str) -> None:
+    """Append to the trace who reads which secret back and why; PlatformError if it cannot be written."""
+    values = dict(table_name=table, column_name=column, row_key=row_key, ds=ds, reason=reason)
+    try:
+        with engine().begin() as connection:
+            connection.execute(_reveals.insert().values(values | dict(revealed_by=_login(), revealed_at=_now())))
+    except sa.exc.SQLAlchemyError as error:
+        raise PlatformError(
+            f"the trace cannot be written ({getattr(error, 'orig', error)}), so nothing is revealed: mend the state "
+            "database (MDP_STATE_URL), then ask again"
+        ) from None
+
+
+def _login() -> str:
+    """Who runs this process, as the system says it (a variable may claim anything), with the name of MDP_USER."""
+    uid, claimed = os.getuid(), os.environ.get("MDP_USER")
+    try:
+        login = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        login = f"uid {uid}"
+    return f"{login} ({claimed})" if claimed and claimed != login else login
+
+
+def reveals() -> list[dict]:
+    """Who read which secret back, when and why; oldest first."""
+    return [dict(r) for r in _rows(sa.select(_reveals).order_by(_reveals.c.reveal_id))]
+
+
+def rejected_rows(ds: str, target: str | None = None, digest: str | None = None) -> list[dict]:
+    """The rows that exports of `ds` rejected: target, digest, row_number, row_key, reason."""
+    query = sa.select(_export_rows).where(_export_rows.c.ds == ds)
+    if target:
+        query = query.where(_export_rows.c.target == target)
+    if digest:
+        query = query.where(_export_rows.c.digest == digest)
+    return [
+        dict(r) for r in _rows(query.order_by(_export_rows.c.target, _export_rows.c.digest, _export_rows.c.row_number))
+    ]

@@ -81,3 +81,14 @@ def test_models_read_features_and_write_predictions_that_exist(manifest):
             assert wanted <= columns, f"{name}.{side}: {wanted - columns} not in {spec[side]['table']}"
         written = set(spec["predictions"]["columns"]) | {"model_version", "ds"}
         assert written == set(known[spec["predictions"]["table"]]["columns"]), name
+
+
+def test_exports_read_tables_and_columns_that_exist(manifest):
+    from ingestion.targets import load_targets
+
+    known = dbt_tables(manifest)
+    targets = load_targets()
+    assert len(targets) >= 3
+    for name, target in targets.items():
+        lacking = set(target.columns) - set(known[target.source]["columns"])
+        assert not lacking, f"{name}: {lacking} not in {target.source}"

@@ -1,69 +1,173 @@
-"""Looks for the sample's clear phone numbers and e-mail addresses everywhere in a home but in `sample/`.
+"""Looks for the sample's clear values everywhere in a home but in `sample/`: phones, e-mails, id numbers, places.
 
-Parquet is read by content (its pages are compressed), SQLite by its rows, all else as bytes.
+What a file holds is told by how it begins, not by its name. Parquet and SQLite are read by their values, nested and
+binary ones too, gzip and zip are opened, however deep; and whatever it is, its bytes and its name are searched as well.
 """
 
+import contextlib
+import gzip
+import io
+import json
+import os
 import re
 import sqlite3
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
-PHONE = re.compile(rb"1[3-9]\d{9}")
-MAIL = re.compile(rb"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+NUMBER = re.compile(rb"\d{7,}[Xx]?")
+PLACE = re.compile(rb"\d+\.\d{4,}")
+MAIL = re.compile(rb"([\w.+-]{1,64})@([\w.-]+)")
+DEEP = 4  # archives in archives
+# Prints the distinctive texts of all personal and secret columns of the CRM database that feeds declare, as JSON.
+READ = """
+import json
+from ingestion.feeds import load_feeds
+from warehouse.connections import database
+from warehouse.session import session
+found = set()
+for feed in load_feeds().values():
+    names = [n for n, c in feed.columns.items() if c.sensitivity in ("personal", "secret")]
+    if feed.kind == "jdbc" and feed.table and names:
+        reader = session().read.format("jdbc").options(**database(feed.connection).jdbc_options())
+        rows = reader.option("dbtable", feed.table).load().select(*names).toArrow().to_pylist()
+        found |= {str(value) for row in rows for value in row.values() if value is not None}
+print(json.dumps(sorted(found)))
+"""
 
 
 def clear_values(home: Path) -> set[str]:
-    """The clear phone numbers and e-mail addresses of the sample's CRM database, read through the home's engine."""
-    import subprocess
-    import sys
-
+    """The clear values of the CRM database, read through the home's engine: those that nothing else looks like."""
     from tests.conftest import PROJECT
-
-    code = (
-        "from warehouse.session import session\nfrom warehouse.connections import database\n"
-        "df = session().read.format('jdbc').options(**database('crm').jdbc_options())"
-        ".option('dbtable', 'customers').load()\n"
-        "for row in df.select('phone', 'email').collect():\n    [print(v) for v in row if v]\n"
-    )
-    import os
 
     env = os.environ | {"MDP_HOME": str(home)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", READ], cwd=PROJECT, env=env, capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
+    return {text for text in json.loads(done.stdout.splitlines()[-1]) if is_distinctive(text)}
+
+
+def is_distinctive(text: str) -> bool:
+    """Whether a text found elsewhere can only have come from there: seven digits, four decimals, an address, or long."""
+    if re.fullmatch(r"[\d.]+", text):
+        return bool(NUMBER.fullmatch(text.encode()) or PLACE.fullmatch(text.encode()))
+    return "@" in text or len(text) >= 12
 
 
 def find_clear_values(home: Path, values: set[str]) -> list[str]:
     """`file: value` for each of `values` found in a file of `home` outside `sample/`."""
-    found, seen = [], 0
-    wanted = {v.encode() for v in values} | {re.sub(rb"\D", b"", v.encode()) for v in values if "@" not in v}
-    for path in sorted(home.rglob("*")):
-        if not path.is_file() or path.relative_to(home).parts[0] == "sample":
-            continue
-        seen += 1
-        for text in _contents(path):
-            hits = {m.group() for m in PHONE.finditer(text)} | {m.group() for m in MAIL.finditer(text)}
-            found += [f"{path.relative_to(home)}: {hit.decode()}" for hit in hits & wanted]
-    assert seen > 50, "the scan saw almost no files"
+    found, n_files = scan(home, values)
+    assert n_files > 50, "the scan saw almost no files"
     return found
 
 
-def _contents(path: Path):
-    if path.suffix == ".parquet" or path.name.endswith(".parquet") or path.name.startswith("part-"):
-        import pyarrow.parquet as pq
+def scan(home: Path, values: set[str]) -> tuple[list[str], int]:
+    """(`file: value` for each of `values` found outside `sample/`, number of files seen)."""
+    search, found, n_files = searcher(values), [], 0
+    for path in sorted(home.rglob("*")):
+        if not path.is_file() or path.relative_to(home).parts[0] == "sample":
+            continue
+        n_files += 1
+        name = str(path.relative_to(home))
+        hits = search(name.encode())
+        for content in contents(path.read_bytes(), path):
+            hits |= search(content)
+        found += [f"{name}: {hit}" for hit in sorted(hits)]
+    return found, n_files
 
-        try:
-            table = pq.read_table(path, partitioning=None)
-        except OSError:  # not Parquet after all (a checksum side file)
-            yield path.read_bytes()
-            return
-        for column in table.columns:
-            if str(column.type) in ("string", "large_string", "binary"):
-                yield "\n".join(str(v) for v in column.to_pylist() if v is not None).encode()
+
+def searcher(values: set[str]):
+    """A function from bytes to those of `values` that they hold, whatever stands beside them."""
+    plain = {value.encode(): value for value in values}
+    numbers = {v.upper() for v in plain if NUMBER.fullmatch(v)}
+    lengths = {len(v) for v in numbers}
+    places = {v for v in plain if PLACE.fullmatch(v)}
+    hosts = {v.partition(b"@")[2] for v in plain if b"@" in v}
+    others = [v for v in plain if v.upper() not in numbers and v not in places and b"@" not in v]
+
+    def search(content: bytes) -> set[str]:
+        hits = {v for v in others if v in content} | (places & set(PLACE.findall(content)))
+        for run in NUMBER.findall(content):
+            run = run.upper()
+            hits |= {run[i : i + n] for n in lengths for i in range(len(run) - n + 1)} & numbers
+        for local, domain in MAIL.findall(content):
+            near = [host for host in hosts if domain.lower().startswith(host)]
+            hits |= {local[i:].lower() + b"@" + host for host in near for i in range(len(local))} & plain.keys()
+        return {plain.get(hit, hit.decode()) for hit in hits}
+
+    return search
+
+
+def contents(data: bytes, path: Path | None = None, depth: int = 0) -> Iterator[bytes]:
+    """The bytes, and what they hold once they are read as what they are; `path` if they are a file of their own."""
+    yield data
+    if depth > DEEP:
         return
-    if path.suffix in (".db", ".sqlite"):
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+    inner = ()
+    if data[:4] == b"PAR1" == data[-4:]:
+        inner = parquet_values(data)
+    elif data.startswith(b"SQLite format 3\0"):
+        inner = sqlite_values(data, path)
+    elif data.startswith(b"\x1f\x8b"):
+        inner = [gunzip(data)]
+    elif data.startswith(b"PK\x03\x04"):
+        inner = zip_members(data)
+    for part in inner:
+        yield from contents(part, None, depth + 1)
+
+
+def gunzip(data: bytes) -> bytes:
+    """What is compressed; of a file that is cut off, what can be read of it."""
+    with contextlib.suppress(OSError, EOFError, zlib.error):
+        return gzip.decompress(data)
+    return zlib.decompressobj(31).decompress(data)
+
+
+def zip_members(data: bytes) -> Iterator[bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for info in archive.infolist():
+            yield info.filename.encode()
+            yield archive.read(info)
+
+
+def parquet_values(data: bytes) -> Iterator[bytes]:
+    """Each column's values as lines of text, each binary value by itself."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for column in pq.read_table(pa.BufferReader(data), partitioning=None).columns:
+        flat = not pa.types.is_nested(column.type)
+        yield from values_of((column.unique() if flat else column).to_pylist())
+
+
+def sqlite_values(data: bytes, path: Path | None) -> Iterator[bytes]:
+    """Each table's values; what is not in the file but in its write-ahead log counts, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        if path is None:
+            path = Path(folder) / "inner.db"
+            path.write_bytes(data)
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            database.text_factory = bytes
             for (name,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
-                for row in database.execute(f'select * from "{name}"'):
-                    yield "\n".join(str(v) for v in row if v is not None).encode()
-    yield path.read_bytes()
+                with contextlib.suppress(sqlite3.OperationalError):  # a virtual table of a module that is not here
+                    yield from values_of(database.execute(f'select * from "{name.decode()}"').fetchall())
+
+
+def values_of(value) -> Iterator[bytes]:
+    """The leaves of lists, tuples and dicts: texts and numbers joined by lines, bytes each by itself."""
+    texts, waiting = [], [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, bytes):
+            yield value
+        elif value is not None:
+            texts.append(str(value))
+    yield "\n".join(texts).encode()

@@ -61,3 +61,11 @@ def test_no_contact_of_a_customer_stands_in_raw_or_quarantine(loaded, spark):
             if "payload" in rows.column_names:
                 payloads = " ".join(rows.column("payload").to_pylist())
                 assert not [value for value in clear if value in payloads], f"{table} holds a payload in clear"
+
+
+def test_no_clear_value_of_the_crm_stands_anywhere_in_the_home_but_in_sample(loaded, home):
+    from tests.e2e.privacy import clear_values, find_clear_values
+
+    values = clear_values(home)
+    assert len(values) > 600, "phones, e-mail addresses, id numbers and exact places of 200 customers"
+    assert find_clear_values(home, values) == []

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from ingestion import collect, jdbc, run
+from ingestion import collect, door, jdbc, plan
 from ingestion.feeds import load_feeds, pick
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
@@ -123,7 +123,7 @@ def test_a_broken_file_names_the_line(tmp_path, text, said):
 def test_an_unknown_feed_lists_the_known():
     with pytest.raises(PlatformError, match="unknown feed 'crm__order': known are ads__events, crm__campaigns"):
         pick(["crm__order"])
-    assert [f.name for f in pick(None, "files")] == ["web__events", "ads__events"]
+    assert [f.name for f in pick(None, ["files"])] == ["web__events", "ads__events"]
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def _feed():
 def _take(ds: str) -> list[str]:
     """Plan and publish a load of `ds`; returns the names of the files it takes."""
     feed = _feed()
-    run._intend(feed, ds, None)
+    plan.intend(feed, ds, None)
     files = state.load(feed.name, ds).inputs["files"]
     state.take_files(feed.name, ds, [(f["name"], f["digest"], f["n_bytes"]) for f in files])
     state.publish_load(feed.name, ds, 0, 0)
@@ -215,7 +215,7 @@ def test_files_are_chosen_by_the_day_in_their_name(home):
 
 def test_a_missing_directory_is_an_empty_load(home):
     assert collect.spooled(_feed()) == []
-    assert "no new file in" in run._intend(_feed(), DAY, None)
+    assert "no new file in" in plan.intend(_feed(), DAY, None)
 
 
 def test_lines_are_counted_with_an_unfinished_last_one(home):
@@ -231,7 +231,7 @@ def test_each_content_is_taken_once(home):
     assert _take(DAY) == [f"web__events-{DAY}.jsonl"]
     _drop(home, "web__events-2024-03-06.jsonl", "b")
     _drop(home, "web__events-2024-03-06-again.jsonl", "a")
-    assert "sent again and left out: web__events-2024-03-06-again.jsonl" in run._intend(_feed(), "2024-03-06", None)
+    assert "sent again and left out: web__events-2024-03-06-again.jsonl" in plan.intend(_feed(), "2024-03-06", None)
     assert _take("2024-03-06") == ["web__events-2024-03-06.jsonl"]
 
 
@@ -240,47 +240,47 @@ def test_a_taken_file_may_not_change(home):
     _take(DAY)
     _drop(home, f"web__events-{DAY}.jsonl", "a", "more")
     with pytest.raises(PlatformError, match=f"web__events-{DAY}.jsonl has changed since it was loaded"):
-        run._intend(_feed(), "2024-03-06", None)
+        plan.intend(_feed(), "2024-03-06", None)
 
 
 def test_a_mended_file_is_taken_again_until_the_gate_has_passed(home, monkeypatch):
-    monkeypatch.setattr(run, "_verify", lambda feed, load: "verified")
+    monkeypatch.setattr(plan, "verify", lambda feed, load: "verified")
     name = f"web__events-{DAY}.jsonl"
     _drop(home, name, "bad")
     _take(DAY)
-    assert run._plan(_feed(), DAY, None, False)[0] == "unchanged"
+    assert plan.decide(_feed(), DAY, None, False)[0] == "unchanged"
     _drop(home, name, "good")
-    assert run._plan(_feed(), DAY, None, False)[0] == "again"
+    assert plan.decide(_feed(), DAY, None, False)[0] == "again"
     assert _take(DAY) == [name]
     state.publish("gate_raw", [DAY])
     _drop(home, name, "altered")
-    assert run._plan(_feed(), DAY, None, False)[0] == "unchanged"
+    assert plan.decide(_feed(), DAY, None, False)[0] == "unchanged"
     with pytest.raises(PlatformError, match="not in the spool as they were"):
-        run._plan(_feed(), DAY, None, True)
+        plan.decide(_feed(), DAY, None, True)
 
 
 def test_a_table_is_read_again_after_its_gate_refused_the_day(monkeypatch):
-    monkeypatch.setattr(run, "_verify", lambda feed, load: "verified")
+    monkeypatch.setattr(plan, "verify", lambda feed, load: "verified")
     feed = load_feeds()["crm__products"]
-    assert run._plan(feed, DAY, None, False)[0] == "loaded"
-    assert run._plan(feed, DAY, None, False)[0] == "repaired"
+    assert plan.decide(feed, DAY, None, False)[0] == "loaded"
+    assert plan.decide(feed, DAY, None, False)[0] == "repaired"
     state.publish_load(feed.name, DAY, 1)
-    assert run._plan(feed, DAY, None, False)[0] == "unchanged"
+    assert plan.decide(feed, DAY, None, False)[0] == "unchanged"
     rule = dict(table_name="t", rule="r", column_name=None, success=False, observed="", expected="", sample="")
     state.record_verdicts(DAY, "raw", [rule])
-    assert run._plan(feed, DAY, None, False)[0] == "again"
+    assert plan.decide(feed, DAY, None, False)[0] == "again"
     state.publish_load(feed.name, DAY, 1)
     state.publish("gate_raw", [DAY])
-    assert run._plan(feed, DAY, None, False)[0] == "unchanged"
+    assert plan.decide(feed, DAY, None, False)[0] == "unchanged"
     with pytest.raises(PlatformError, match="passed its gate"):
-        run._plan(feed, DAY, None, True)
+        plan.decide(feed, DAY, None, True)
 
 
 def test_inputs_are_fixed_before_reading_and_survive_a_kill(home):
     _drop(home, f"web__events-{DAY}.jsonl", "a")
-    run._intend(_feed(), DAY, None)
+    plan.intend(_feed(), DAY, None)
     _drop(home, f"web__events-{DAY}-late.jsonl", "b")
-    assert run._plan(_feed(), DAY, None, False)[0] == "repaired"
+    assert plan.decide(_feed(), DAY, None, False)[0] == "repaired"
     assert [f["name"] for f in state.load("web__events", DAY).inputs["files"]] == [f"web__events-{DAY}.jsonl"]
 
 
@@ -289,25 +289,25 @@ def test_inputs_are_fixed_before_reading_and_survive_a_kill(home):
 
 def _loaded(ds: str, from_ds: str | None = None) -> None:
     feed = load_feeds()["crm__products"]
-    run._intend(feed, ds, from_ds)
+    plan.intend(feed, ds, from_ds)
     state.publish_load(feed.name, ds, 1)
 
 
 def test_a_later_day_waits_for_an_unfinished_one():
     _loaded("2024-03-04", "2024-03-01")
     with pytest.raises(PlatformError, match=r"2024-03-04 is unfinished \(its stage raw .* --from 2024-03-01"):
-        run.refuse_if_unfinished(DAY)
+        plan.refuse_if_unfinished(DAY)
     state.publish("raw", ["2024-03-04"])
     with pytest.raises(PlatformError, match="its stage gate_raw .*`mdp gate raw --ds 2024-03-04 --from 2024-03-01`"):
-        run.refuse_if_unfinished(DAY)
-    for stage in run.STAGES:
+        plan.refuse_if_unfinished(DAY)
+    for stage in plan.STAGES:
         if stage not in ("gate_predictions", "marts"):
             state.publish(stage, ["2024-03-04"])
-    run.refuse_if_unfinished(DAY)  # a history is finished with its features
+    plan.refuse_if_unfinished(DAY)  # a history is finished with its features
     _loaded(DAY)
     with pytest.raises(PlatformError, match="2024-03-05 is unfinished"):
-        run.refuse_if_unfinished("2024-03-06")
-    run.refuse_if_unfinished(DAY)
+        plan.refuse_if_unfinished("2024-03-06")
+    plan.refuse_if_unfinished(DAY)
 
 
 def test_a_day_taken_back_by_hand_is_taken_up_and_a_whole_history_stays_whole():
@@ -315,12 +315,12 @@ def test_a_day_taken_back_by_hand_is_taken_up_and_a_whole_history_stays_whole():
     state.set_fact_once("history_to", history)
     for ds, from_ds in ((history, "2024-03-01"), (day, None)):
         _loaded(ds, from_ds)
-        for stage in (*run.STAGES, "export"):
+        for stage in (*plan.STAGES, "export"):
             state.publish(stage, [ds])
     assert unfinished_day() is None
     state.unpublish("gate_features", [history, day])  # as `mdp build features` does for its late window
     assert unfinished_day() == day
-    run.refuse_if_unfinished("2024-03-06")
+    plan.refuse_if_unfinished("2024-03-06")
 
 
 def test_a_day_stopped_while_it_rebuilt_late_days_is_the_one_taken_up():
@@ -328,7 +328,7 @@ def test_a_day_stopped_while_it_rebuilt_late_days_is_the_one_taken_up():
     window = [f"2024-03-0{n}" for n in range(2, 8)]
     for ds in window:
         _loaded(ds)
-        for stage in (*run.STAGES, "export"):
+        for stage in (*plan.STAGES, "export"):
             state.publish(stage, [ds])
     state.unpublish("gate_cleaned", window[-4:])  # three late days and the day itself
     assert unfinished_day() == window[-1]
@@ -341,19 +341,19 @@ def test_a_day_stopped_while_it_rebuilt_late_days_is_the_one_taken_up():
 def test_a_day_inside_a_later_load_has_nothing_of_its_own():
     _loaded(DAY, "2024-03-01")
     feed = load_feeds()["crm__products"]
-    assert run._plan(feed, "2024-03-02", None, False) == ("inside", "2024-03-02 is in the load of 2024-03-05")
+    assert plan.decide(feed, "2024-03-02", None, False) == ("inside", "2024-03-02 is in the load of 2024-03-05")
     with pytest.raises(PlatformError, match="before 2024-03-01, where its history begins"):
-        run._plan(feed, "2024-02-01", None, False)
+        plan.decide(feed, "2024-02-01", None, False)
 
 
 def test_no_day_is_skipped():
     _loaded(DAY)
     with pytest.raises(PlatformError, match="would skip days: use --from 2024-03-06"):
-        run._intend(load_feeds()["crm__products"], "2024-03-09", "2024-03-08")
+        plan.intend(load_feeds()["crm__products"], "2024-03-09", "2024-03-08")
 
 
 def test_door_rules_come_in_a_fixed_order():
-    rules = collect.door(_feed())
+    rules = door.reason(_feed())
     reasons = ("malformed_json", "missing_field:event_id", "bad_timestamp:occurred_at", "unknown_value:event_type")
     order = [rules.index(f"'{reason}'") for reason in (*reasons, "future", "too_late")]
     assert order == sorted(order)

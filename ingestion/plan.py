@@ -1,0 +1,171 @@
+"""What a load of a feed for a day has to do, and from which inputs: decided, and stored as an intent, before it is done.
+
+A load is immutable once its raw gate has passed. Before that it may be taken again: a table when the gate has refused the
+day, files when their content has changed (somebody mended the source), any on `reload`.
+"""
+
+from ingestion import collect, drift, jdbc, quarantine, topics
+from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed
+from warehouse import state
+from warehouse.dates import shift
+from warehouse.errors import PlatformError
+from warehouse.session import session
+from warehouse.state import Load
+
+# The stages of a day after its load, each with the command that finishes it.
+STAGES = {
+    "raw": "mdp ingest",
+    "gate_raw": "mdp gate raw",
+    "cleaned": "mdp build cleaned",
+    "gate_cleaned": "mdp gate cleaned",
+    "features": "mdp build features",
+    "gate_features": "mdp gate features",
+    "gate_predictions": "mdp gate predictions",
+    "marts": "mdp build marts",
+}
+
+
+def refuse_if_unfinished(ds: str) -> None:
+    """Raise PlatformError if an earlier day was loaded but did not reach the marts (a history: its features' gate)."""
+    published = {stage: set(state.published_days(stage)) for stage in STAGES}
+    loads = state.loads()
+    for load in loads:
+        if load.ds >= ds:
+            break
+        is_history = load.inputs["first"] == load.inputs["start"] != load.ds
+        if is_history and loads[-1].ds > load.ds:
+            continue  # a later day was begun, so it was whole: that day's late window only takes days of it back for a while
+        last = "gate_features" if is_history else "marts"
+        if load.ds in published[last]:
+            continue
+        stage = next(s for s in STAGES if load.ds not in published[s])
+        range_ = f" --from {load.inputs['first']}" if last == "gate_features" and load.inputs["first"] else ""
+        raise PlatformError(
+            f"{load.ds} is unfinished (its stage {stage} is not published), so {ds} may not start: run "
+            f"`{STAGES[stage]} --ds {load.ds}{range_}` and what follows it, or `make run`, which takes it up"
+        )
+
+
+def decide(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_gap: bool = False) -> tuple[str, str]:
+    """(outcome, note) of what is to be done; stores the intent if something is to be read."""
+    load = state.load(feed.name, ds)
+    if load is None:
+        covering = next((later for later in state.loads(feed=feed.name) if later.ds > ds), None)
+        if covering:
+            return _inside(feed, ds, covering)
+        return "loaded", intend(feed, ds, from_ds, accept_gap)
+    if load.status == "intent":
+        if not _still_there(feed, load):
+            return "again", intend(feed, ds, load.inputs["first"], accept_gap)
+        return "repaired", "an earlier run did not finish"
+    if state.is_published("gate_raw", ds):
+        if not reload:
+            return "unchanged", verify(feed, load)
+        if isinstance(feed, JdbcFeed):
+            raise PlatformError(f"{feed.name}: the load of {ds} passed its gate; a table cannot be read as it was then")
+        if not _still_there(feed, load):
+            what = (
+                "files of {} are not in the spool"
+                if isinstance(feed, FilesFeed)
+                else "records of {} are not in the topic"
+            )
+            raise PlatformError(f"{feed.name}: the {what.format(ds)} as they were: put them back")
+        state.begin_load(feed.name, ds, _as_new(load.inputs), replace=True)
+        return "again", "as it was recorded"
+    if isinstance(feed, FilesFeed):
+        changed = _contents(_inputs(feed, ds, load.inputs["first"], load.inputs["start"])) != _contents(load.inputs)
+    else:
+        changed = any(not verdict["success"] for verdict in state.verdicts(ds, "raw"))
+    if reload or changed:
+        return "again", intend(feed, ds, load.inputs["first"], accept_gap)
+    return "unchanged", verify(feed, load)
+
+
+def _still_there(feed: Feed, load: Load) -> bool:
+    """Whether the source holds what the intent says (a table cannot tell: it is read as it is)."""
+    if isinstance(feed, FilesFeed):
+        return collect.unchanged(feed, load.inputs["files"])
+    if isinstance(feed, KafkaFeed):
+        return topics.still_held(feed, load.inputs)
+    return True
+
+
+def _as_new(inputs: dict) -> dict:
+    """The inputs of a load with nothing of it done."""
+    if "batches" not in inputs:
+        return inputs
+    return inputs | {"batches": [{"from": b["from"], "to": b["to"]} for b in inputs["batches"]]}
+
+
+def _inside(feed: Feed, ds: str, later: Load) -> tuple[str, str]:
+    """A day that a later load covers has nothing of its own to load."""
+    if later.status != "published":
+        raise PlatformError(f"{feed.name}: a load of {later.ds} was begun: finish it with `mdp ingest --ds {later.ds}`")
+    if later.inputs["first"] and ds < later.inputs["first"]:
+        raise PlatformError(f"{feed.name}: {ds} lies before {later.inputs['first']}, where its history begins")
+    return "inside", f"{ds} is in the load of {later.ds}"
+
+
+def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -> str:
+    """Fix the inputs of a load of `ds` in the state database; returns what is worth saying about them."""
+    earlier = [load for load in state.loads(feed=feed.name) if load.ds < ds]
+    first, start = from_ds, from_ds
+    if earlier:
+        first, start = shift(earlier[-1].ds, 1), earlier[-1].inputs["start"]
+        if from_ds and from_ds > first:
+            raise PlatformError(
+                f"{feed.name}: it was last loaded for {earlier[-1].ds}, so a load from {from_ds} would skip days: "
+                f"use --from {first}, or none"
+            )
+    inputs = _inputs(feed, ds, first, start, accept_gap)
+    along = f", {len(inputs['released'])} released from quarantine" if inputs.get("released") else ""
+    state.unpublish("raw", [ds])
+    state.begin_load(feed.name, ds, inputs, replace=True)
+    if isinstance(feed, KafkaFeed):
+        n = sum(map(topics.n_rows, inputs["batches"]))
+        lost = sum(b - a for a, b in inputs["gaps"].values())
+        return f"{n:,} records of {feed.topic}" + (
+            f", {lost:,} records were dropped by the broker before" if lost else ""
+        )
+    if isinstance(feed, JdbcFeed):
+        jdbc.record_new(feed, inputs, ds)
+        return "; ".join(inputs.get("notes", []))
+    n = len(inputs["files"])
+    note = f"{n} file{'s' * (n != 1)}" if n else f"no new file in {collect.spool_path(feed)}"
+    note += "".join(f", {text}" for text in drift.record(feed, inputs["files"], ds))
+    return note + along + (f", sent again and left out: {', '.join(inputs['resent'])}" if inputs["resent"] else "")
+
+
+def _inputs(feed: Feed, ds: str, first: str | None, start: str | None, accept_gap: bool = False) -> dict:
+    """What a load of the days first … ds reads; `start` is where the feed's first load began (None: no limit)."""
+    common = {"first": first, "start": start}
+    last = state.last_load(feed.name, ds)
+    if isinstance(feed, JdbcFeed):
+        return common | jdbc.fix_inputs(feed, first, ds, last and last.inputs)
+    common["released"] = quarantine.released(feed, ds)
+    if isinstance(feed, KafkaFeed):
+        return common | topics.fix_inputs(feed, ds, first, last and last.inputs, accept_gap)
+    others = [file for load in state.loads(feed=feed.name) if load.ds != ds for file in load.inputs["files"]]
+    return common | collect.fix_inputs(feed, ds, start, others)
+
+
+def _contents(inputs: dict) -> list[tuple[str, str]]:
+    return [(file["name"], file["digest"]) for file in inputs["files"]]
+
+
+def _count(table: str, ds: str) -> int:
+    return session().table(table).where(f"ds = '{ds}'").count()
+
+
+def verify(feed: Feed, load: Load) -> str:
+    """Check that the partitions of a published load hold what was published."""
+    found = {feed.raw_table: (load.n_rows, _count(feed.raw_table, load.ds))}
+    if not isinstance(feed, JdbcFeed):
+        found[feed.quarantine_table] = (load.n_quarantined, _count(feed.quarantine_table, load.ds))
+    for table, (published, there) in found.items():
+        if published != there:
+            raise PlatformError(
+                f"{table} of {load.ds} holds {there} rows, {published} were published: somebody changed it; "
+                f"`mdp ingest --ds {load.ds} --feed {feed.name} --reload` reads kept files again"
+            )
+    return "published already, verified"

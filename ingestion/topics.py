@@ -1,0 +1,174 @@
+"""Kafka topics: the offsets of a load are fixed and stored before anything is read, and only these are ever read.
+
+A load of a day takes each partition from where the load before ended up to the first record that the broker stamped
+after the day's end, so a late run takes what a punctual one would have taken. It is read in batches of at most
+`max_messages`, each replacing a partition (ds, batch) of its own: whatever is killed, offsets and rows agree, and what
+is done is not read again. Kafka's own consumer groups are not used: nothing is committed to the broker.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC
+
+from ingestion.door import judge
+from ingestion.feeds import KafkaFeed
+from warehouse import jars
+from warehouse.dates import day_bounds_utc
+from warehouse.errors import PlatformError
+from warehouse.session import session
+from warehouse.settings import settings
+
+TIMEOUT_SECONDS = 20
+ORIGIN = ("source", "source_partition", "source_position")  # of a record: topic, partition, offset
+Offsets = dict[str, int]  # partition (as text, for JSON) → offset
+
+
+def servers(feed: KafkaFeed) -> str:
+    """The broker's addresses, from MDP_KAFKA_SERVERS if the feed's connection is `kafka`."""
+    variable = f"MDP_{feed.connection.upper()}_SERVERS"
+    found = os.environ.get(variable)
+    if not found:
+        raise PlatformError(f"{feed.name}: connection {feed.connection} has no address: set {variable} to host:port")
+    return found
+
+
+def fix_inputs(feed: KafkaFeed, ds: str, first: str | None, last: dict | None, accept_gap: bool = False) -> dict:
+    """What a load of the days first … ds reads: a list of batches, each with the offsets from (incl.) and to (excl.).
+
+    `last` is the inputs of the load before. Raises PlatformError if the broker does not answer, if the topic is not
+    there, or if it has dropped records that were never loaded; `accept_gap` goes on without them and notes the loss.
+    """
+    held, later = watermarks(feed), offsets_at(feed, day_bounds_utc(ds, settings().tz)[1])
+    begin = offsets_at(feed, day_bounds_utc(first, settings().tz)[0]) if first and not last else {}
+    before = last["ends"] if last else {}
+    gaps, starts, ends = {}, {}, {}
+    for partition, (low, high) in held.items():
+        start = before.get(partition, min(begin.get(partition, low), high))
+        if start > high:
+            raise PlatformError(
+                f"{feed.name}: {feed.topic}/{partition} ends at offset {high}, but {start} was loaded before: the topic was "
+                "made anew; declare it as another feed, its rows are others"
+            )
+        if start < low:
+            gaps[partition] = [start, low]
+        starts[partition] = max(start, low)
+        ends[partition] = max(starts[partition], later.get(partition, high))
+    gone = sorted(set(before).difference(held))
+    if gone:
+        raise PlatformError(
+            f"{feed.name}: partitions {', '.join(gone)} of {feed.topic} are gone: the topic was made anew"
+        )
+    if gaps and not accept_gap:
+        lost = "; ".join(f"{feed.topic}/{p} offsets {a} to {b - 1} ({b - a:,} records)" for p, (a, b) in gaps.items())
+        raise PlatformError(
+            f"{feed.name}: the broker has dropped records that were never loaded: {lost}. Restore them, or go on without "
+            f"them: `mdp ingest --ds {ds} --feed {feed.name} --accept-gap` notes the loss"
+        )
+    return {"starts": starts, "ends": ends, "gaps": gaps, "batches": batches(starts, ends, feed.max_messages)}
+
+
+def batches(starts: Offsets, ends: Offsets, at_most: int) -> list[dict]:
+    """The range cut into batches of at most so many records, the partitions side by side; an empty range is one batch."""
+    found, at = [], dict(starts)
+    while any(at[p] < ends[p] for p in at):
+        left, to = at_most, dict(at)
+        waiting = sorted((p for p in at if at[p] < ends[p]), key=lambda p: ends[p] - at[p])
+        for n, p in enumerate(waiting):
+            share = max(left // (len(waiting) - n), 1)
+            to[p] = min(at[p] + share, ends[p])
+            left = max(left - (to[p] - at[p]), 0)
+        found.append({"from": dict(at), "to": to})
+        at = to
+    return found or [{"from": starts, "to": ends}]
+
+
+def n_rows(batch: dict) -> int:
+    """How many records a batch has to bring."""
+    return sum(batch["to"][p] - batch["from"][p] for p in batch["to"])
+
+
+def still_held(feed: KafkaFeed, inputs: dict) -> bool:
+    """Whether the broker still holds every record of the batches that are not done yet."""
+    held = watermarks(feed)
+    waiting = [batch for batch in inputs["batches"] if "n_rows" not in batch]
+    return all(
+        batch["from"][p] == batch["to"][p]
+        or p in held
+        and held[p][0] <= batch["from"][p]
+        and batch["to"][p] <= held[p][1]
+        for batch in waiting
+        for p in batch["to"]
+    )
+
+
+def read(feed: KafkaFeed, ds: str, first: str | None, batch: dict):
+    """The judged frame of one batch; a record of an earlier day than `first` counts as arrived on that day."""
+    jars.require("kafka")
+    conf, spark = settings(), session()
+    ranges = {key: json.dumps({feed.topic: batch[key]}) for key in ("from", "to")}
+    options = {
+        "kafka.bootstrap.servers": servers(feed), "assign": json.dumps({feed.topic: [int(p) for p in batch["from"]]}),
+        "startingOffsets": ranges["from"], "endingOffsets": ranges["to"], "failOnDataLoss": "true",
+        "fetchOffset.numRetries": "3", "kafka.request.timeout.ms": str(TIMEOUT_SECONDS * 1000),
+        "minPartitions": "8",
+    }  # fmt: skip
+    if n_rows(batch):
+        records = spark.read.format("kafka").options(**options).load()
+    else:
+        columns = "value binary, topic string, partition int, offset bigint, timestamp timestamp"
+        records = spark.createDataFrame([], columns)
+    day = f"date_format(from_utc_timestamp(timestamp, '{conf.tz}'), 'yyyy-MM-dd')"
+    lines = records.selectExpr(
+        "cast(value as string) as value", "topic as source", "partition as source_partition", "offset as source_position",
+        f"greatest('{first or ''}', least('{ds}', {day})) as received_date",
+    )  # fmt: skip
+    low = f"to_utc_timestamp(cast(date_sub(received_date, {conf.late_days}) as timestamp), '{conf.tz}') as low"
+    high = f"to_utc_timestamp(cast(date_add(received_date, 1) as timestamp), '{conf.tz}') as high"
+    return judge(lines.selectExpr("*", low, high), feed, *ORIGIN, seal_lines=True)
+
+
+# -- asking the broker ------------------------------------------------------------------------------------------------
+
+
+def watermarks(feed: KafkaFeed) -> dict[str, tuple[int, int]]:
+    """Partition → (first offset held, next offset to come)."""
+    with _consumer(feed) as (client, partitions):
+        return {str(p.partition): client.get_watermark_offsets(p, timeout=TIMEOUT_SECONDS) for p in partitions}
+
+
+def offsets_at(feed: KafkaFeed, moment) -> Offsets:
+    """Partition → first offset that was stamped at `moment` (UTC) or later; partitions without one are left out."""
+    stamp = int(moment.replace(tzinfo=UTC).timestamp() * 1000)
+    with _consumer(feed) as (client, partitions):
+        for partition in partitions:
+            partition.offset = stamp
+        found = client.offsets_for_times(partitions, timeout=TIMEOUT_SECONDS)
+    return {str(p.partition): p.offset for p in found if p.offset >= 0}
+
+
+@contextlib.contextmanager
+def _consumer(feed: KafkaFeed) -> Iterator[tuple]:
+    """(client, partitions of the feed's topic); any fault of the broker becomes a PlatformError with its address."""
+    try:
+        from confluent_kafka import Consumer, KafkaException, TopicPartition
+    except ModuleNotFoundError:
+        raise PlatformError(
+            "topics need the package confluent-kafka: `pip install confluent-kafka`, then run again"
+        ) from None
+    address = servers(feed)
+    settings_ = {"bootstrap.servers": address, "group.id": "mdp", "enable.auto.commit": False, "log_level": 2}
+    client = Consumer(settings_)
+    try:
+        topic = client.list_topics(feed.topic, timeout=TIMEOUT_SECONDS).topics[feed.topic]
+        if topic.error or not topic.partitions:
+            raise PlatformError(f"{feed.name}: {address} has no topic {feed.topic}: create it, or correct the feed")
+        yield client, [TopicPartition(feed.topic, p) for p in sorted(topic.partitions)]
+    except KafkaException as error:
+        raise PlatformError(
+            f"{feed.name}: the broker at {address} does not answer ({error.args[0].str()}): start it, or correct "
+            f"MDP_{feed.connection.upper()}_SERVERS"
+        ) from None
+    finally:
+        client.close()

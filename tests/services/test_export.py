@@ -1,0 +1,572 @@
+"""Exports to a real MariaDB and PostgreSQL: each mode, each kind of bad row, each way of being interrupted."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from ingestion import publish, staging
+from ingestion.export import export
+from tests.conftest import PROJECT, mdp
+from warehouse import databases, state
+from warehouse.errors import PlatformError
+from warehouse.partitions import replace_partition
+
+pytestmark = [pytest.mark.services, pytest.mark.engine]  # by name, the fixtures behind a parameter are not seen
+
+DAY, NEXT = "2024-03-05", "2024-03-06"
+SOURCE, TABLE, TARGET = "marts.try_export", "people", "try_people"
+SCHEMA = "customer_id string, name string, amount string, n string, at string, day string, share double, ok boolean"
+TYPES = {
+    "customer_id": "VARCHAR(8)", "name": "VARCHAR(10)", "amount": "DECIMAL(10,2)", "n": "INT", "at": "TIMESTAMP",
+    "day": "DATE", "share": "DOUBLE", "ok": "BOOLEAN",
+}  # fmt: skip
+COLUMNS = (
+    "customer_id varchar(8) not null, name varchar(10), amount decimal(10,2), n int, {at} null, day date, "
+    "share double precision, ok boolean"
+)
+SEEDS = (11, 23, 47)
+
+
+class World:
+    """A target in a database of its own server, its source in the warehouse, and a ledger."""
+
+    def __init__(self, server, spark, folder: Path):
+        self.server, self.spark, self.folder = server, spark, folder
+        self.is_mariadb = server.jdbc_url.startswith("jdbc:mariadb")
+        self.types = TYPES
+
+    def declare(self, mode: str, **more) -> None:
+        block = {"connection": "to", "table": TABLE, "source": SOURCE, "mode": mode, "key": ["customer_id"]}
+        path = self.folder / "exports.yml"
+        path.write_text(yaml.safe_dump({TARGET: block | {"columns": self.types} | more}, sort_keys=False))
+
+    def create(self, more: str = ", primary key (customer_id)", columns: str = COLUMNS, end: str = "") -> None:
+        """The target's table; a timestamp without fractions on both."""
+        at = "at timestamp" if self.is_mariadb else "at timestamp(0)"
+        self.server.execute(f"create table {TABLE} ({columns.format(at=at)}{more}){end}")
+
+    def source(self, rows: list[tuple], ds: str = DAY, schema: str = SCHEMA) -> None:
+        self.spark.sql("create database if not exists marts")
+        self.spark.sql(f"drop table if exists {SOURCE}")
+        replace_partition(self.spark.createDataFrame(rows, schema), SOURCE, ds)
+        state.publish("marts", [ds])
+
+    def target(self, columns: str = "customer_id, name, n") -> list[tuple]:
+        return self.server.execute(f"select {columns} from {TABLE} order by customer_id, n")
+
+    def marks(self) -> list[tuple]:
+        return self.server.execute("select target, ds, n_accepted, n_rejected from mdp_exports")
+
+    def tables(self) -> set[str]:
+        where = "database()" if self.is_mariadb else "current_schema()"
+        found = self.server.execute(f"select table_name from information_schema.tables where table_schema = {where}")
+        return {name for (name,) in found}
+
+    def reasons(self, ds: str = DAY) -> dict[str, str]:
+        return {json.loads(row["row_key"])["customer_id"]: row["reason"] for row in state.rejected_rows(ds, TARGET)}
+
+
+@pytest.fixture(params=["mariadb", "postgres"])
+def world(request, connectors, spark, tmp_path, monkeypatch):
+    server = request.getfixturevalue(request.param)
+    for name, value in {
+        "MDP_TO_URL": server.jdbc_url, "MDP_TO_USER": server.user, "MDP_TO_PASSWORD": server.password,
+        "MDP_STATE_URL": f"sqlite:///{tmp_path}/state.db", "MDP_EXPORTS": str(tmp_path / "exports.yml"),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    made = World(server, spark, tmp_path)
+    assert not made.tables(), "a test before this one left tables behind"
+    yield made
+    for name in made.tables():
+        server.execute(f"drop table {name}")
+    spark.sql(f"drop table if exists {SOURCE}")
+
+
+def row(key: str | None, name: str | None = "x", amount="1.50", n="1", at=None, day=None, share=None, ok=None) -> tuple:
+    return key, name, amount, n, at, day, share, ok
+
+
+def people(first: int, last: int, name: str = "x") -> list[tuple]:
+    return [row(f"c{i:05}", name, n=str(i)) for i in range(first, last)]
+
+
+def as_target(rows: list[tuple]) -> list[tuple]:
+    return sorted((r[0], r[1], int(r[3])) for r in rows)
+
+
+def run(**options) -> dict:
+    return export(DAY, TARGET, **options)
+
+
+def fails(**options) -> str:
+    with pytest.raises(PlatformError) as caught:
+        run(**options)
+    return str(caught.value)
+
+
+# -- modes ------------------------------------------------------------------------------------------------------------
+
+
+def test_replace_makes_the_table_and_replaces_it_whole(world):
+    world.declare("replace")
+    world.source([*people(0, 5), row("full", "Ünï 客户", "-0.07", "-3", "2024-03-05 10:00:01", DAY, 0.1, True)])
+    assert run()["rows"] == {TARGET: 6}
+    found = world.target("customer_id, name, amount, n, at, day, share, ok")[-1]
+    assert found[:4] == ("full", "Ünï 客户", Decimal("-0.07"), -3)
+    assert [str(v) for v in found[4:6]] == ["2024-03-05 10:00:01", DAY] and (found[6], bool(found[7])) == (0.1, True)
+    world.source(people(3, 9, "new"))
+    run()
+    assert world.target() == as_target(people(3, 9, "new"))
+    assert world.marks() == [(TARGET, DAY, 6, 0)] and world.tables() == {TABLE, "mdp_exports"}
+    world.server.execute(f"delete from {TABLE} where customer_id = 'c00004'")
+    run()
+    assert world.target() == as_target(people(3, 9, "new")), "a table that lost rows since is replaced again"
+    world.source([])
+    run()
+    assert world.target() == [] and world.marks() == [(TARGET, DAY, 0, 0)]
+
+
+def test_insert_adds_each_day_once(world):
+    world.create(more="")  # nothing but the mark keeps a row from being there twice
+    world.declare("insert")
+    world.source(people(0, 7))
+    assert run()["rows"] == {TARGET: 7}
+    assert run()["rows"] == {TARGET: 7}
+    assert world.target() == as_target(people(0, 7))
+    world.source(people(0, 8))
+    assert f"7 rows were added to {TABLE} for {DAY} before, and {SOURCE} holds other rows for that day now" in fails()
+    world.source(people(20, 23), NEXT)
+    export(NEXT, TARGET)
+    assert world.target() == as_target([*people(0, 7), *people(20, 23)])
+    world.source(people(0, 7))
+    assert run()["rows"] == {TARGET: 7}, "an older day counts where rows are added: it was exported before"
+    assert len(world.target()) == 10 and [e["n_rows"] for e in state.exports(NEXT)] == [3]
+
+
+def test_update_changes_what_is_there(world):
+    world.create()
+    world.server.execute(f"insert into {TABLE} (customer_id, name, n) values ('c00001', 'a', 9), ('other', 'b', 9)")
+    world.declare("update", max_rejected_share=0.7)
+    world.source(people(0, 3))
+    assert run()["rows"] == {TARGET: 1}
+    assert world.target() == [("c00001", "x", 1), ("other", "b", 9)]
+    assert world.reasons() == {"c00000": "no_such_key", "c00002": "no_such_key"}
+    assert world.marks() == [(TARGET, DAY, 1, 2)]
+
+
+def test_upsert_changes_or_adds(world):
+    world.create()
+    world.server.execute(f"insert into {TABLE} (customer_id, name, n) values ('c00001', 'a', 9), ('other', 'b', 9)")
+    world.declare("upsert")
+    world.source(people(0, 3))
+    run()
+    assert world.target() == [*as_target(people(0, 3)), ("other", "b", 9)]
+    world.source(people(1, 5, "again"))
+    run()
+    assert world.target() == [*as_target(people(0, 1)), *as_target(people(1, 5, "again")), ("other", "b", 9)]
+    assert world.marks() == [(TARGET, DAY, 4, 0)]
+
+
+def test_an_upsert_never_changes_the_row_of_another_key(world):
+    """`on duplicate key update` would: it obeys the unique index of the names as well."""
+    world.create(more=", primary key (customer_id), unique (name)")
+    world.server.execute(f"insert into {TABLE} (customer_id, name, n) values ('old', 'taken', 1)")
+    world.declare("upsert", max_rejected_share=0.8)
+    world.source(
+        [row("new", "taken", n="2"), row("a", "mine", n="3"), row("b", "mine", n="4"), row("old", "taken", n="5")]
+    )
+    run()
+    assert world.target() == [("a", "mine", 3), ("old", "taken", 5)], (
+        "of two rows that exclude each other, the first key"
+    )
+    assert set(world.reasons()) == {"b", "new"} and all("uplicate" in why for why in world.reasons().values())
+
+
+def test_names_are_taken_as_they_are(world):
+    world.types = {"customer_id": "VARCHAR(8)", "order": "INT", "Name": "VARCHAR(10)"}
+    quote = "`" if world.is_mariadb else '"'
+    world.create(columns=COLUMNS.replace("name", f"{quote}Name{quote}") + f", {quote}order{quote} int")
+    world.declare("upsert", where="`order` > 1 and Name <> 'it''s'")
+    world.source([("a", 1, "x"), ("b", 2, "it's"), ("c", 3, "y")], schema="customer_id string, order int, Name string")
+    run()
+    assert world.target(f"customer_id, {quote}order{quote}, {quote}Name{quote}") == [("c", 3, "y")]
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+BAD = {  # key → (row, what both databases' reasons have in common)
+    "long": (row("long", "x" * 11), "name"),
+    "spaces": (row("spaces", "x" + " " * 20), "would be changed: name"),
+    "letters": (row("letters", amount="abc"), "amount"),
+    "cents": (row("cents", amount="1.239"), "would be changed: amount"),
+    "large": (row("large", amount="1e12"), "amount"),
+    "int": (row("int", n="99999999999"), "n"),
+    "empty": (row("empty", n=""), "n"),
+    "month": (row("month", at="2024-13-05 10:00:00"), "at"),
+    "split": (row("split", at="2024-03-05 10:00:00.7"), "would be changed: at"),
+    "february": (row("february", day="2024-02-30"), "day"),
+    "hour": (row("hour", day="2024-03-05 11:00:00"), "would be changed: day"),
+    "far_too_long_a_key": (row("far_too_long_a_key"), "customer_id"),
+}
+
+
+@pytest.mark.parametrize("mode", ["replace", "insert", "update", "upsert"])
+def test_each_row_is_accepted_or_rejected_with_its_reason(world, mode):
+    world.create()
+    good = [*people(0, 30), row("nul", None, None, None), row("same", n="7")]
+    if mode == "update":
+        keys = [r[0] for r in good] + [key for key in BAD if len(key) < 9] + ["twice"]
+        world.server.execute(f"insert into {TABLE} (customer_id, n) values (:k, -1)", *({"k": key} for key in keys))
+    twice = [row("twice", "a"), row("twice", "b"), row(None), row(None, "y")]
+    world.declare(mode, max_rejected_share=0.5)
+    world.source([*good, *(bad for bad, _ in BAD.values()), *twice])
+    assert run()["rows"] == {TARGET: len(good)}
+    found = world.reasons()
+    assert len(state.rejected_rows(DAY, TARGET)) == len(BAD) + len(twice)
+    for key, (_, words) in BAD.items():
+        assert re.search(rf"\b{words}\b", found[key]), (key, found[key])
+        assert re.match(r"[0-9A-Z]{4,5}: |would be changed", found[key]) and "abc" not in found[key]
+    counted = Counter(r["reason"] for r in state.rejected_rows(DAY, TARGET))
+    assert (counted["duplicate_key_in_export"], counted["null_key"]) == (2, 2)
+    assert world.marks() == [(TARGET, DAY, len(good), len(BAD) + len(twice))]
+    written = [r for r in world.target() if r[2] != -1]
+    assert written == sorted((r[0], r[1], r[3] and int(r[3])) for r in good)
+    assert {row["reason"] for row in state.rejected_rows(DAY)} == set(found.values())
+
+
+def test_keys_are_equal_if_the_target_says_so(world):
+    """MariaDB's usual collation knows no capitals: two such rows would overwrite each other."""
+    world.create()
+    world.declare("upsert", max_rejected_share=1)
+    world.source([row("ab"), row("AB"), row("c")])
+    run()
+    assert set(world.reasons()) == ({"ab", "AB"} if world.is_mariadb else set())
+
+
+def test_what_only_the_target_knows_rejects_a_row(world):
+    """A check, a foreign key, a null that may not be, a character that the column's alphabet lacks."""
+    world.server.execute("create table cities (n int primary key)")
+    world.server.execute("insert into cities values (1)")
+    alphabet = " character set latin1" if world.is_mariadb else ""
+    world.create(
+        columns=COLUMNS.replace("name varchar(10)", f"name varchar(10){alphabet} not null"),
+        more=", primary key (customer_id), constraint positive check (amount > 0), foreign key (n) references cities (n)",
+    )
+    world.declare("insert", max_rejected_share=1)
+    world.source([row("good"), row("check", amount="-1"), row("city", n="2"), row("null", None), row("odd", "客户")])
+    run()
+    found = world.reasons()
+    assert "positive" in found["check"] and "foreign key" in found["city"]
+    assert found["null"] == "null where none may be: name"
+    assert ("odd" in found) == world.is_mariadb
+    assert world.target("customer_id") == ([("good",)] if world.is_mariadb else [("good",), ("odd",)])
+    world.server.execute(f"drop table {TABLE}")
+
+
+def test_more_rejected_rows_than_allowed_change_nothing(world):
+    world.create()
+    world.server.execute(f"insert into {TABLE} (customer_id, name, n) values ('c00001', 'a', 9)")
+    world.declare("upsert", max_rejected_share=0.1)
+    world.source([*people(0, 17), *(bad for bad, _ in list(BAD.values())[:3])])
+    said = fails()
+    assert f"export {TARGET} of {DAY}: 3 of 20 rows are rejected, 10.0% may be: {TABLE} is as it was" in said
+    assert "would be changed: name" in said and f"mdp export show --ds {DAY} --target {TARGET}" in said
+    assert world.target() == [("c00001", "a", 9)] and world.marks() == [] and state.exports(DAY) == []
+    assert set(world.reasons()) == {"long", "spaces", "letters"}
+    home = Path(os.environ["MDP_HOME"])
+    shown = mdp("export", "show", "--ds", DAY, "--target", TARGET, home=home).stdout
+    assert f"{TARGET}: the export was refused for 3 rejected rows" in shown and '{"customer_id": "long"}' in shown
+    world.server.execute(f"alter table {TABLE} {'modify' if world.is_mariadb else 'alter'} name "
+                         f"{'varchar(40)' if world.is_mariadb else 'type varchar(40)'}")  # fmt: skip
+    run()
+    assert world.marks() == [(TARGET, DAY, 19, 1)] and set(world.reasons()) == {"letters"}
+    assert world.tables() == {TABLE, "mdp_exports"}
+
+
+def test_a_table_that_takes_no_row_at_all_is_given_up_early(world, monkeypatch):
+    monkeypatch.setattr(staging, "LISTED", 20)
+    world.create(columns=COLUMNS + ", needed int not null")
+    world.declare("insert")
+    world.source(people(0, 3000))
+    said = fails()
+    assert "at least 21 of 3,000 rows are rejected" in said and "needed" in said
+    assert len(world.reasons()) == 21 and world.target() == []
+
+
+def test_a_dry_run_says_it_and_changes_nothing(world, capsys):
+    world.create()
+    world.server.execute(f"insert into {TABLE} (customer_id, name, n) values ('c00001', 'a', 9)")
+    world.declare("upsert", max_rejected_share=0.5)
+    world.source([*people(0, 17), row("long", "x" * 11)])
+    assert run(dry_run=True)["rows"] == {TARGET: 17}
+    said = capsys.readouterr().out
+    assert "17 rows, 1 rejected: 1 × " in said and "nothing was changed" in said
+    assert world.target() == [("c00001", "a", 9)] and world.tables() == {TABLE}
+    assert state.exports(DAY) == [] and state.rejected_rows(DAY) == [] and not state.is_published("export", DAY)
+    world.server.execute(f"drop table {TABLE}")
+    world.declare("replace")
+    run(dry_run=True)
+    assert world.tables() == set()
+
+
+# -- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_declarations_and_logins_end_in_a_sentence(world, monkeypatch):
+    world.declare("upsert")
+    world.source(people(0, 3))
+    assert f"there is no table {TABLE} in " in fails()
+    world.create(more="")
+    assert (
+        f"mode upsert needs a unique index on (customer_id) in {TABLE} of {world.server.jdbc_url.split('?')[0]}"
+        in fails()
+    )
+    world.declare("insert", columns=TYPES | {"city": "INT"})
+    assert f"table {TABLE} of " in fails() and "has no column city; it has customer_id, name, amount" in fails()
+    world.declare("insert", columns={"customer_id": "INT"}, where="customer_id >")
+    assert "the condition 'customer_id >' is refused" in fails()
+    world.declare("insert", source="marts.nowhere")
+    assert "table marts.nowhere does not exist yet" in fails()
+    world.server.execute(f"alter table {TABLE} add city int")
+    world.declare("insert", columns=TYPES | {"city": "INT"})
+    assert f"{SOURCE} has no column city; it has customer_id" in fails()
+    world.server.execute("create view seen as select * from people")
+    world.declare("insert", table="seen")
+    assert "where a write cannot be rolled back" in fails()
+    world.server.execute("drop view seen")
+    monkeypatch.setenv("MDP_TO_PASSWORD", "hidden-word")
+    said = fails()
+    assert world.server.jdbc_url.split("?")[0] in said and re.search("Access denied|authentication failed", said)
+    assert "hidden-word" not in said and "\n" not in said
+    assert not [name for name in world.tables() if name.startswith("mdp_in")]
+
+
+def test_a_table_without_transactions_is_refused(world):
+    if not world.is_mariadb:
+        pytest.skip("PostgreSQL has no such tables")
+    world.create(end=" engine = MyISAM")
+    world.declare("insert")
+    world.source(people(0, 3))
+    assert "people of jdbc:mariadb" in fails() and "is MyISAM" in fails() and "engine = InnoDB" in fails()
+
+
+def test_derby_knows_replacement_only(world):
+    world.declare("upsert", connection="crm")
+    world.source(people(0, 3))
+    assert "is embedded Derby, which knows mode replace only, not upsert" in fails()
+
+
+def test_the_other_targets_are_exported_all_the_same(world):
+    world.create()
+    world.declare("upsert")
+    path = world.folder / "exports.yml"
+    block = yaml.safe_load(path.read_text())[TARGET]
+    path.write_text(yaml.safe_dump({"a_bad": block | {"table": "nowhere"}, TARGET: block}))
+    world.source(people(0, 3))
+    with pytest.raises(PlatformError, match="export a_bad: there is no table nowhere"):
+        export(DAY)
+    assert world.target() == as_target(people(0, 3)) and not state.is_published("export", DAY)
+
+
+def test_somebody_elses_lock_rejects_no_row(world, monkeypatch):
+    monkeypatch.setattr(databases, "LOCK_SECONDS", 1)
+    world.create()
+    world.server.execute(f"insert into {TABLE} (customer_id, name, n) values ('c00001', 'a', 9)")
+    world.declare("upsert", max_rejected_share=1)
+    world.source(people(0, 3))
+    with world.server.engine.begin() as other:
+        other.exec_driver_sql(f"update {TABLE} set n = 10")
+        assert re.search("(?i)lock.*run the export again", fails())
+    assert world.target() == [("c00001", "a", 10)] and state.rejected_rows(DAY) == []
+    run()
+    assert world.target() == as_target(people(0, 3))
+
+
+# -- interruptions ----------------------------------------------------------------------------------------------------
+
+WRONG = [row("long1", "x" * 11), row("dup1"), row("dup1", "y"), row("letters1", n="z"), row(None)]
+REASONS = {"long1", "dup1", "letters1", None}
+N_ROWS = 12_000
+
+
+def prepare(world, mode: str, n: int = N_ROWS) -> list[tuple]:
+    """A target without any index on the key (a doubled row would stay); returns what it must hold in the end."""
+    world.create(more="" if mode in ("insert", "replace") else ", primary key (customer_id)")
+    world.server.execute(f"insert into {TABLE} (customer_id, name, n) values ('c00001', 'a', 0), ('other', 'b', 0)")
+    rows = people(0, n)
+    world.declare(mode, max_rejected_share=0.1)
+    world.source([*rows, *WRONG])
+    if mode == "replace":
+        return as_target(rows)
+    if mode == "insert":
+        return sorted([*as_target(rows), ("c00001", "a", 0), ("other", "b", 0)], key=lambda r: (r[0], r[2]))
+    return [*as_target(rows), ("other", "b", 0)]
+
+
+def assert_whole(world, expected: list[tuple]) -> None:
+    assert world.target() == expected
+    n = world.marks()[0][2]
+    assert world.marks() == [(TARGET, DAY, n, len(WRONG))]
+    assert [(e["target"], e["n_rows"]) for e in state.exports(DAY)] == [(TARGET, n)]
+    assert len(state.rejected_rows(DAY)) == len(WRONG) and set(world.reasons()) == REASONS
+    assert world.tables() == {TABLE, "mdp_exports"}
+
+
+@pytest.mark.parametrize("mode", ["insert", "upsert", "replace"])
+@pytest.mark.parametrize(
+    ("place", "name", "when"),
+    [
+        (staging, "create", "after"),
+        (staging, "fill", "after"),
+        (staging, "judge", "after"),
+        (publish, "_write", "after"),
+        (publish, "write_mark", "after"),
+        (publish, "_record", "before"),  # published, but the ledger does not know
+        (staging, "drop", "before"),
+    ],
+)
+def test_a_stop_at_any_point_is_repaired_by_the_next_run(world, monkeypatch, mode, place, name, when):
+    expected = prepare(world, mode, 60)
+    before = world.target()
+    real, calls = getattr(place, name), []
+
+    def dies(*arguments, **more):
+        calls.append(name)
+        if name == "drop" and len(calls) == 1:  # what earlier runs left, before this one begins
+            return real(*arguments, **more)
+        if when == "after":
+            real(*arguments, **more)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(place, name, dies)
+        run()
+    published = name in ("_record", "drop")
+    assert calls and world.target() == (expected if published else before)
+    run()
+    assert_whole(world, expected)
+    run()
+    assert_whole(world, expected)
+
+
+def typed() -> subprocess.Popen:
+    """`mdp export` in a process of its own."""
+    command = [str(Path(sys.executable).parent / "mdp"), "export", "--ds", DAY, "--target", TARGET]
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture
+def seconds(world) -> float:
+    """How long an undisturbed export of this size takes, by the command line."""
+    prepare(world, "insert")
+    started = time.monotonic()
+    assert typed().wait(timeout=300) == 0
+    taken = time.monotonic() - started
+    for name in world.tables():
+        world.server.execute(f"drop table {name}")
+    state.record_export(DAY, TARGET, 0, "")
+    return taken
+
+
+def wait_for_a_moment(world, process, seconds: float, draw: random.Random, known: set[str]) -> str:
+    """Let the export go on until some moment of its life, or of its short transaction; returns which."""
+    if draw.random() < 0.5:
+        after = draw.uniform(0.3, 1.05) * seconds
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=after)
+        return f"{after:.1f} s of {seconds:.1f} s"
+    judged = 0
+    while judged < N_ROWS and process.poll() is None:
+        for name in [name for name in world.tables() - known if name.startswith("mdp_ok")]:
+            with contextlib.suppress(sa.exc.DBAPIError):  # dropped in between
+                ((judged,),) = world.server.execute(f"select count(*) from {name}")
+        time.sleep(0.01)
+    after = draw.uniform(0, 0.2) * seconds
+    time.sleep(after)
+    return f"{after:.2f} s of publishing"
+
+
+@pytest.mark.parametrize(("seed", "mode"), [*((seed, "insert") for seed in SEEDS), (11, "upsert"), (23, "replace")])
+def test_a_killed_export_is_repaired_by_the_next_run(world, seconds, seed, mode):
+    expected, draw = prepare(world, mode), random.Random(seed)
+    before = world.target()
+    for _ in range(4):
+        known = world.tables()
+        process = typed()
+        moment = wait_for_a_moment(world, process, seconds, draw, known)
+        process.send_signal(signal.SIGKILL)
+        said = process.communicate()[0].strip()
+        found = world.target()
+        left = sorted(name for name in world.tables() if re.match("mdp_(in|ok)", name))
+        print(
+            f"\nseed {seed} {mode}: killed after {moment}, exit {process.returncode}; {len(found)} rows; left {left} {said}"
+        )
+        assert found in (before, expected), f"half an export is visible: {len(found)} rows"
+    last = typed()
+    assert last.wait(timeout=300) == 0, last.stdout.read()
+    run()
+    assert_whole(world, expected)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_killed_database_server_loses_and_doubles_nothing(world, seconds, seed):
+    expected, draw = prepare(world, "insert"), random.Random(seed)
+    for _ in range(3):
+        known = world.tables()
+        process = typed()
+        moment = wait_for_a_moment(world, process, seconds, draw, known)
+        world.server.kill()
+        said = process.communicate(timeout=300)[0].strip()
+        world.server.restart()
+        print(
+            f"\nseed {seed}: server killed after {moment}, exit {process.returncode}; {len(world.target())} rows; {said}"
+        )
+        assert process.returncode == 0 or re.search(rf"error: .*export {TARGET}: .*run the export again", said), said
+        assert "Traceback" not in said and world.server.password not in said
+    last = typed()
+    assert last.wait(timeout=300) == 0, last.stdout.read()
+    assert_whole(world, expected)
+
+
+@pytest.mark.parametrize("mode", ["replace", "upsert"])
+def test_a_reader_sees_the_day_before_or_the_whole_day(world, mode):
+    world.create()
+    world.declare(mode)
+    world.source(people(0, 12_000, "old"))
+    run()
+    seen, stop = Counter(), threading.Event()
+
+    def read():
+        with world.server.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as other:
+            while not stop.is_set():
+                query = f"select count(*), min(name), max(name) from {TABLE}"
+                seen[tuple(other.exec_driver_sql(query).one())] += 1
+                time.sleep(0.005)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        world.source(people(0, 12_000, "new"))
+        run()
+        time.sleep(0.1)
+    finally:
+        stop.set()
+        reader.join()
+    print(f"\n{mode}: {dict(seen)}")
+    assert set(seen) == {(12_000, "old", "old"), (12_000, "new", "new")} and seen[12_000, "old", "old"] > 20

@@ -1,0 +1,178 @@
+"""Topics of a real broker: what a load takes, once, whatever happens to the broker or to us."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+import yaml
+
+from ingestion import plan, privacy, run, topics
+from ingestion.feeds import load_feeds
+from warehouse import state
+from warehouse.errors import PlatformError
+from warehouse.keys import key_path
+
+DAY, NEXT = "2024-03-05", "2024-03-06"
+FEED = "try__topic"
+BLOCK = {
+    "kind": "kafka",
+    "topic": "events",
+    "subject": "user_id",
+    "key": ["event_id"],
+    "timestamp_column": "occurred_at",
+    "columns": {
+        "event_id": {"type": "string", "class": "internal", "required": True},
+        "occurred_at": {"type": "string", "class": "internal", "required": True},
+        "user_id": {"type": "string", "class": "internal"},
+        "phone": {"type": "string", "class": "personal", "action": "hash_and_mask", "format": "phone"},
+        "amount": {"type": "decimal(18,2)", "class": "internal"},
+    },
+}
+
+
+@pytest.fixture
+def topic(spark, connectors, kafka, tmp_path, monkeypatch):
+    """A feed on a topic of its own with three partitions; gives a function that changes the feed's block."""
+    name = f"events-{tmp_path.name}"
+    kafka.create_topic(name, 3, {"retention.ms": "-1"})  # the records are stamped long ago
+    for key, value in {"STATE_URL": f"sqlite:///{tmp_path}/state.db", "KEY_FILE": tmp_path / "a.key",
+                       "FEEDS": tmp_path / "feeds.yml", "KAFKA_SERVERS": kafka.bootstrap}.items():  # fmt: skip
+        monkeypatch.setenv(f"MDP_{key}", str(value))
+
+    def declare(**changes):
+        (tmp_path / "feeds.yml").write_text(yaml.safe_dump({FEED: BLOCK | {"topic": name} | changes}))
+        return load_feeds()[FEED]
+
+    feed = declare()
+    yield name, declare
+    for table in (feed.raw_table, feed.quarantine_table):
+        spark.sql(f"drop table if exists {table}")
+
+
+def message(number: int, at: str = f"{DAY}T10:00:00+08:00", stamp: str | None = None, partition: int = 0, **columns):
+    row = {"event_id": f"e{number}", "occurred_at": at, "user_id": "c1", "phone": "13812345678", "amount": 1.25}
+    return raw_message(json.dumps(row | columns), stamp or at, partition)
+
+
+def raw_message(text, at: str = f"{DAY}T10:00:00+08:00", partition: int = 0):
+    moment = datetime.fromisoformat(at).astimezone(UTC)
+    return {"value": text, "partition": partition, "timestamp": int(moment.timestamp() * 1000)}
+
+
+def ingest(ds: str = DAY, **options) -> dict:
+    return run.ingest(ds, feeds=[FEED], **options)[0]
+
+
+def ids(spark, ds: str) -> list[str]:
+    return sorted(row.event_id for row in spark.table(f"raw.{FEED}").where(f"ds = '{ds}'").collect())
+
+
+def test_a_day_takes_what_the_broker_stamped_until_its_end(spark, topic, kafka):
+    name, _ = topic
+    late = f"{NEXT}T00:30:00+08:00"
+    kafka.produce(name, *(message(n, partition=n % 3) for n in range(20)), message(99, at=late, partition=1))
+    result = ingest()
+    assert (result["outcome"], result["n_rows"], result["n_quarantined"]) == ("loaded", 20, 0)
+    assert ids(spark, DAY) == sorted(f"e{n}" for n in range(20))
+    assert ingest()["outcome"] == "unchanged"
+    finish(DAY)
+    kafka.produce(name, message(100, at=late, partition=2))
+    assert ingest(NEXT)["n_rows"] == 2 and ids(spark, NEXT) == ["e100", "e99"]
+    row = spark.table(f"raw.{FEED}").where("event_id = 'e3'").first()
+    keys = privacy.read_keys(str(key_path()))
+    assert row.phone_hash == privacy.keyed_hash(keys, "phone", "13812345678") and row.phone_mask == "138****5678"
+    assert (row.source, row.source_partition, row.received_date) == (name, 0, DAY)
+
+
+def finish(ds: str) -> None:
+    for stage in plan.STAGES:
+        state.publish(stage, [ds])
+
+
+def test_a_poison_message_is_held_back_with_its_place(spark, topic, kafka):
+    name, _ = topic
+    poison = ["{", None, b"\xff\xfe", json.dumps([1]), "x" * 1_100_000 and "x" * 900_000]
+    kafka.produce(
+        name,
+        message(1),
+        *(raw_message(text, partition=2) for text in poison),
+        message(2, at="yesterday", stamp=f"{DAY}T10:00:00+08:00"),
+    )
+    result = ingest()
+    assert (result["n_rows"], result["n_quarantined"]) == (1, len(poison) + 1)
+    held = spark.table(f"quarantine.{FEED}").orderBy("source_partition", "source_position").collect()
+    assert [(r.reason, r.source, r.source_partition, r.source_position) for r in held] == [
+        ("bad_timestamp:occurred_at", name, 0, 1),
+        ("malformed_json", name, 2, 0),
+        ("malformed_json", name, 2, 1),
+        ("bad_encoding", name, 2, 2),
+        ("malformed_json", name, 2, 3),
+        ("malformed_json", name, 2, 4),
+    ]
+    keys = privacy.read_keys(str(key_path()))
+    opened = [privacy.decrypt(keys, r.payload, f"quarantine.{FEED}", "payload", r.row_key or r.source) for r in held]
+    assert opened[1:] == ["{", None, "\xff\xfe", "[1]", "x" * 900_000]
+    assert "13812345678" in opened[0] and "13812345678" not in str(held)
+
+
+def test_batches_are_bounded_and_one_that_is_done_is_not_read_again(spark, topic, kafka, monkeypatch):
+    name, declare = topic
+    declare(max_messages=7)
+    kafka.produce(name, *(message(n, partition=n % 3) for n in range(25)))
+    real, read = topics.read, []
+
+    def dies_at_the_third(feed, ds, first, batch):
+        read.append(batch)
+        if len(read) == 3:
+            raise KeyboardInterrupt
+        return real(feed, ds, first, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(topics, "read", dies_at_the_third)
+        ingest()
+    load = state.load(FEED, DAY)
+    assert [topics.n_rows(b) for b in load.inputs["batches"]] == [7, 7, 7, 4]
+    assert ["n_rows" in b for b in load.inputs["batches"]] == [True, True, False, False]
+    kafka.produce(name, message(50))  # not part of what was meant
+    result = ingest()
+    assert (result["outcome"], result["n_rows"]) == ("repaired", 25)
+    assert ids(spark, DAY) == sorted(f"e{n}" for n in range(25))
+    assert len(spark.sql(f"show partitions raw.{FEED}").collect()) == 4
+    declare(max_messages=100)
+    assert ingest(reload=True)["n_rows"] == 26
+    assert len(spark.sql(f"show partitions raw.{FEED}").collect()) == 1
+
+
+def test_records_that_the_broker_dropped_are_named(spark, topic, kafka):
+    name, _ = topic
+    kafka.produce(name, *(message(n, partition=n % 2) for n in range(10)))
+    ingest()
+    finish(DAY)
+    later = f"{NEXT}T08:00:00+08:00"
+    kafka.produce(name, *(message(20 + n, at=later, partition=0) for n in range(10)))
+    kafka.delete_records(name, {0: 8})
+    with pytest.raises(PlatformError, match=rf"{name}/0 offsets 5 to 7 \(3 records\).*--accept-gap"):
+        ingest(NEXT)
+    result = ingest(NEXT, accept_gap=True)
+    assert result["n_rows"] == 7 and "3 records were dropped" in result["note"]
+    assert state.load(FEED, NEXT).inputs["gaps"] == {"0": [5, 8]}
+
+
+def test_an_empty_day_and_a_new_partition(spark, topic, kafka):
+    name, _ = topic
+    assert (ingest()["n_rows"], ids(spark, DAY)) == (0, [])
+    finish(DAY)
+    kafka.add_partitions(name, 4)
+    kafka.produce(name, message(1, at=f"{NEXT}T08:00:00+08:00", partition=3))
+    assert ingest(NEXT)["n_rows"] == 1
+
+
+def test_a_missing_broker_and_a_missing_topic_are_said(topic, kafka, monkeypatch):
+    _, declare = topic
+    declare(topic="nowhere")
+    with pytest.raises(PlatformError, match="has no topic nowhere"):
+        ingest()
+    monkeypatch.setattr(topics, "TIMEOUT_SECONDS", 2)
+    monkeypatch.setenv("MDP_KAFKA_SERVERS", "127.0.0.1:1")
+    with pytest.raises(PlatformError, match="the broker at 127.0.0.1:1 does not answer"):
+        ingest()
