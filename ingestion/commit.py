@@ -76,9 +76,7 @@ def publish(written: Written, feed: Feed, spec: dict[str, str]) -> None:
     tables = [(feed.raw_table, written.columns, "rows" if isinstance(feed, JdbcFeed) else "parts/held=false")]
     if not isinstance(feed, JdbcFeed):
         tables.append((feed.quarantine_table, QUARANTINE, "quarantine"))
-    # columns that nobody declared come and go with the source
-    undeclared = [f"{row['column_name']}_enc" for row in state.drift(feed.name)]
-    loose = frozenset([*undeclared, "key_id"] if undeclared else [])
+    loose = _loose(feed)
     system, root = fs.FileSystem.from_uri(written.place)
     for table, columns, part in tables:
         system.create_dir(f"{root}/{part}")  # none was written if there was no row
@@ -87,6 +85,13 @@ def publish(written: Written, feed: Feed, spec: dict[str, str]) -> None:
     for found in system.get_file_info(fs.FileSelector(home)):
         if found.path.rstrip("/") != root and "=" not in found.base_name:
             system.delete_dir(found.path)
+
+
+def _loose(feed: Feed) -> frozenset[str]:
+    """The names in raw of columns that came with the source: let through, or declared later; older days lack them."""
+    names = [row["column_name"] for row in state.drift(feed.name)]
+    declared = [stored for name in names if name in feed.columns for stored in feed.columns[name].stored(name)]
+    return frozenset([*(f"{name}_enc" for name in names), *declared, *(["key_id"] if names else [])])
 
 
 def home_of(feed: str, spec: dict[str, str]) -> str:

@@ -30,7 +30,7 @@ class Counted:
     rows: str
 
     def count(self) -> int:
-        return int(self.source.ask(f"select count(*) as n from {self.rows}")[0][0])
+        return self.source.ask(f"select count(*) as n from {self.rows}")[0][0]
 
 
 # -- what a load will read --------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def fix_inputs(feed: JdbcFeed, first: str | None, ds: str, last: dict | None = N
         notes += inputs.pop("notes", []) + _never_read(feed, source)
     if feed.splits > 1:
         inputs["splits"] = jdbc_splits.find(source, feed, _relation(feed, source, inputs, {}))
-        notes += jdbc_splits.notes(inputs["splits"])
+        notes += jdbc_splits.notes(feed, inputs["splits"])
     return inputs | ({"notes": notes} if notes else {})
 
 
@@ -81,6 +81,7 @@ def _numbers(feed: JdbcFeed, source: Source, low: str | None) -> dict:
     check = source.quoted(feed.check_column)
     where = f" where {_where(feed)}" if feed.where else ""
     ((high,),) = source.ask(f"select max({check}) as high from {source.relation}{where}")
+    high = None if high is None else str(int(high))
     if low is None or (high is not None and int(high) >= int(low)):
         return {"low": low, "high": high}
     gone = (
@@ -95,7 +96,7 @@ def _never_read(feed: JdbcFeed, source: Source) -> list[str]:
     nulls = [f"{source.quoted(c)} is null" for c in checked]
     where = " and ".join([*nulls, *([_where(feed)] if feed.where else [])])
     ((n,),) = source.ask(f"select count(*) as n from {source.relation} where {where}")
-    return [f"{n} rows without {' and '.join(checked)} are in no load"] if n != "0" else []
+    return [f"{n} rows without {' and '.join(checked)} are in no load"] if n else []
 
 
 def _where(feed: JdbcFeed) -> str:
@@ -221,8 +222,8 @@ def plan(feed: JdbcFeed, inputs: dict) -> str:
     sent, _ = _transfers(whole, feed, source, found)
     relation, parts = _relation(feed, source, inputs, sent), _parts(feed, source, inputs)
     expected = _expected(source, _relation(feed, source, inputs, {}), parts)
-    listed = ", ".join(map(source.quoted, sent))
-    queries = [f"SELECT {listed} FROM {relation}{f' WHERE ({p})' if p else ''}" for p in parts or [""]]
+    listed = ",".join(map(source.quoted, sent))
+    queries = [f"SELECT {listed} FROM {relation}{f' WHERE {part}' if part else ''}" for part in parts or [""]]
     about = feed.mode
     if "high" in inputs:
         low, end = inputs["low"], "]" if feed.columns[feed.check_column].type in NUMBERS else ")"
@@ -241,7 +242,7 @@ def plan(feed: JdbcFeed, inputs: dict) -> str:
         f"  consistency  {snapshot}",
         *(f"  note         {text}" for text in inputs.get("notes", [])),
         "  columns",
-        *(f"    {name:<30} {found[name]:<26} → {_becomes(feed, whole.columns[name], name)}" for name in whole.columns),
+        *(f"    {name:<30} {found[name]:<26} → {_becomes(feed, name, c)}" for name, c in whole.columns.items()),
     ]
     for i, (query, n) in enumerate(zip(queries, expected, strict=True), 1):
         lines += [f"  part {i} of {len(queries)}: {n:,} rows", f"    {query}"]

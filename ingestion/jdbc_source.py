@@ -30,7 +30,7 @@ class Dialect:
 
 
 # A server gives up a reader that it waits for longer than net_write_timeout (60 s by default).
-_MYSQL = Dialect("`", "cast({} as char)", "rand()", "set time_zone = '+00:00', net_write_timeout = 600")
+_MYSQL = Dialect("`", "concat({})", "rand()", "set time_zone = '+00:00', net_write_timeout = 600")
 DIALECTS = {
     "derby": Dialect('"', "{}", "random()", ""),
     "mariadb": _MYSQL,
@@ -107,14 +107,10 @@ class Source:
             _ = found.schema
             return found
 
-    def ask(self, sql: str, order_by: str | None = None) -> list[tuple]:
-        """The rows of a small query, each value as text; its columns need names."""
-        asked = self.frame(f"({sql}) asked")
-        asked = asked.orderBy(order_by) if order_by else asked
+    def ask(self, sql: str) -> list[tuple]:
+        """The rows of a small query; its columns need names."""
         with self.faults():
-            return [
-                tuple(row) for row in asked.selectExpr(*[f"cast(`{c}` as string)" for c in asked.columns]).collect()
-            ]
+            return [tuple(row) for row in self.frame(f"({sql}) asked").collect()]
 
     @contextlib.contextmanager
     def faults(self):

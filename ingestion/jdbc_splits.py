@@ -23,14 +23,15 @@ def find(source: Source, feed: JdbcFeed, rows: str) -> dict:
         return {"cuts": _strides(feed)}
     key = source.quoted(KEY)
     ((n_rows, n_keys),) = source.ask(f"select count(*) as n_rows, count({key}) as n_keys from {rows}")
-    n_rows, n_keys = int(n_rows), int(n_keys)
     wanted = SAMPLE * feed.splits
     some = f" and {source.dialect.random} < {wanted / n_keys:.9f}" if n_keys > wanted else ""
-    # a database need not keep the order of a subquery: its rows carry their place
+    # A database need not keep the order of a subquery, so the rows carry their place. Spark is not asked to sort: it would
+    # ask for the rows twice. (Derby cannot number rows in an order; its order of texts is Python's.)
     place = key if source.database.product == "derby" else f"row_number() over (order by {key})"
     text = source.dialect.text.format(key)
     sql = f"select {text} as sampled, {place} as place from {rows} where {key} is not null{some}"
-    sample = [value for value, _ in source.ask(sql, order_by="place")] if n_keys else []
+    found = sorted(source.ask(sql), key=lambda row: row[1]) if n_keys else []
+    sample = [str(value) for value, _ in found]
     cuts, shares = _quantiles(sample, feed.splits)
     return {"cuts": cuts, "n_rows": n_rows, "n_nulls": n_rows - n_keys, "shares": shares}
 
@@ -74,10 +75,10 @@ def predicates(source: Source, feed: JdbcFeed, splits: dict) -> list[str]:
     return [f"{first} or {key} is null", *between, last]
 
 
-def notes(splits: dict) -> list[str]:
+def notes(feed: JdbcFeed, splits: dict) -> list[str]:
     """What is worth saying about the sizes of the parts."""
     shares = splits.get("shares", [])
-    if not shares or max(shares) <= HOT / len(shares):
+    if max(shares, default=0) <= HOT / feed.splits:
         return []
     part = shares.index(max(shares)) + 1
-    return [f"part {part} holds about {max(shares):.0%} of the rows: many share one value of the split column"]
+    return [f"part {part} holds about {max(shares):.0%} of the rows: many share one value of {feed.split_by}"]

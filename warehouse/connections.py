@@ -19,14 +19,16 @@ DRIVERS = {
     "postgresql": "org.postgresql.Driver",
 }
 
-# What a driver must be told so that nothing is lost on the way to Spark; what the URL says wins.
+# What a driver must be told so that nothing is lost on the way to Spark. They are written into the URL, because Spark
+# Connect passes options on in lower case, which not every driver understands; what the URL says already wins.
 OPTIONS = {
-    "derby": {},
-    "mariadb": {"tinyInt1isBit": "false", "yearIsDateType": "false", "uuidAsString": "true", "connectTimeout": "10000"},
+    "derby": (),
+    "mariadb": ("permitMysqlScheme", "tinyInt1isBit=false", "yearIsDateType=false", "uuidAsString=true",
+                "connectTimeout=10000"),
     # without a cursor this driver keeps a whole result in memory
-    "mysql": {"tinyInt1isBit": "false", "yearIsDateType": "false", "useCursorFetch": "true", "connectTimeout": "10000"},
-    "postgresql": {"tcpKeepAlive": "true"},
-}
+    "mysql": ("tinyInt1isBit=false", "yearIsDateType=false", "useCursorFetch=true", "connectTimeout=10000"),
+    "postgresql": ("tcpKeepAlive=true",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,16 @@ class Database:
         return re.sub(r"//[^/@]*@", "//", self.url.split("?")[0].split(";")[0])
 
     def jdbc_options(self) -> dict[str, str]:
-        """Spark's options that open it: url, driver, its options, user and password where there is one.
+        """Spark's options that open it: url, driver, user and password where there is one.
 
         Spark has no dialect for jdbc:mariadb (it quotes names so that MariaDB reads them as texts): MariaDB's driver also
         opens the same address as jdbc:mysql.
         """
-        url = self.url
-        if self.product == "mariadb":
-            scheme, rest = "jdbc:mysql:", self.url.removeprefix("jdbc:mariadb:")
-            url = f"{scheme}{rest}{'&' if '?' in rest else '?'}permitMysqlScheme"
+        url = self.url.replace("jdbc:mariadb:", "jdbc:mysql:", 1)
+        for option in OPTIONS[self.product]:
+            if option.split("=")[0] not in url:
+                url += ("&" if "?" in url else "?") + option
         found = {"url": url, "driver": DRIVERS[self.product], "user": self.user, "password": secret(self.name)}
-        found |= {key: value for key, value in OPTIONS[self.product].items() if f"{key}=" not in self.url}
         return {key: value for key, value in found.items() if value}
 
 
