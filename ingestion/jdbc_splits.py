@@ -12,6 +12,7 @@ from ingestion.jdbc_source import Source
 
 SAMPLE = 1000  # keys looked at per part: the sizes then differ by some per cent
 HOT = 1.5  # a part larger than its share by this factor is said
+FEW = 10  # rows per part, below which sizes say nothing
 KEY = "mdp_split"  # the split column beside the columns that are read, which may come as texts
 
 
@@ -78,7 +79,7 @@ def predicates(source: Source, feed: JdbcFeed, splits: dict) -> list[str]:
 def notes(feed: JdbcFeed, splits: dict) -> list[str]:
     """What is worth saying about the sizes of the parts."""
     shares = splits.get("shares", [])
-    if max(shares, default=0) <= HOT / feed.splits:
+    if max(shares, default=0) <= HOT / feed.splits or int(splits["n_rows"]) < feed.splits * FEW:
         return []
     part = shares.index(max(shares)) + 1
     return [f"part {part} holds about {max(shares):.0%} of the rows: many share one value of {feed.split_by}"]

@@ -10,7 +10,7 @@ import jinja2
 import pytest
 import yaml
 
-from ingestion import jdbc, privacy, run
+from ingestion import jdbc, plan, privacy, run
 from ingestion.feeds import JdbcFeed, load_feeds
 from warehouse import state
 from warehouse.errors import PlatformError
@@ -454,7 +454,7 @@ def block(columns: dict[str, str], **keys) -> dict:
 
 
 def finish(ds: str) -> None:
-    for stage in run.STAGES:
+    for stage in plan.STAGES:
         state.publish(stage, [ds])
 
 
