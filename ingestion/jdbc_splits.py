@@ -38,8 +38,11 @@ def find(source: Source, feed: JdbcFeed, rows: str) -> dict:
 
 def _quantiles(sample: list[str], parts: int) -> tuple[list[str], list[float]]:
     """(cuts, shares) of a sorted sample; fewer cuts where a value fills more than a part."""
-    cuts = dict.fromkeys(sample[i * len(sample) // parts] for i in range(1, parts)) if sample else {}
-    cuts = [cut for cut in cuts if cut != sample[0]]
+    # a cut at the lowest value would leave nothing below it: the next value then
+    above = sum(value == sample[0] for value in sample) if sample else 0
+    cuts = list(
+        dict.fromkeys(sample[max(i * len(sample) // parts, above)] for i in range(1, parts) if above < len(sample))
+    )
     edges = [0, *map(sample.index, cuts), len(sample)]
     shares = [round((b - a) / max(len(sample), 1), 4) for a, b in zip(edges, edges[1:], strict=False)]
     return cuts, shares
