@@ -30,7 +30,7 @@ class Counted:
     rows: str
 
     def count(self) -> int:
-        return self.source.ask(f"select count(*) as n from {self.rows}")[0][0]
+        return int(self.source.ask(f"select count(*) as n from {self.rows}")[0][0])
 
 
 # -- what a load will read --------------------------------------------------------------------------------------------
@@ -81,7 +81,6 @@ def _numbers(feed: JdbcFeed, source: Source, low: str | None) -> dict:
     check = source.quoted(feed.check_column)
     where = f" where {_where(feed)}" if feed.where else ""
     ((high,),) = source.ask(f"select max({check}) as high from {source.relation}{where}")
-    high = None if high is None else str(int(high))
     if low is None or (high is not None and int(high) >= int(low)):
         return {"low": low, "high": high}
     gone = (
@@ -96,7 +95,7 @@ def _never_read(feed: JdbcFeed, source: Source) -> list[str]:
     nulls = [f"{source.quoted(c)} is null" for c in checked]
     where = " and ".join([*nulls, *([_where(feed)] if feed.where else [])])
     ((n,),) = source.ask(f"select count(*) as n from {source.relation} where {where}")
-    return [f"{n} rows without {' and '.join(checked)} are in no load"] if n else []
+    return [f"{n} rows without {' and '.join(checked)} are in no load"] if n != "0" else []
 
 
 def _where(feed: JdbcFeed) -> str:

@@ -107,10 +107,12 @@ class Source:
             _ = found.schema
             return found
 
-    def ask(self, sql: str) -> list[tuple]:
-        """The rows of a small query; its columns need names."""
+    def ask(self, sql: str, as_text: bool = True) -> list[tuple]:
+        """The rows of a small query, each value as text or as Python has it; its columns need names."""
+        asked = self.frame(f"({sql}) asked")
         with self.faults():
-            return [tuple(row) for row in self.frame(f"({sql}) asked").collect()]
+            listed = asked.selectExpr(*[f"cast(`{c}` as string)" for c in asked.columns]) if as_text else asked
+            return [tuple(row) for row in listed.collect()]
 
     @contextlib.contextmanager
     def faults(self):

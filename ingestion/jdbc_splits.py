@@ -12,7 +12,6 @@ from ingestion.jdbc_source import Source
 
 SAMPLE = 1000  # keys looked at per part: the sizes then differ by some per cent
 HOT = 1.5  # a part larger than its share by this factor is said
-FEW = 10  # rows per part, below which sizes say nothing
 KEY = "mdp_split"  # the split column beside the columns that are read, which may come as texts
 
 
@@ -23,7 +22,7 @@ def find(source: Source, feed: JdbcFeed, rows: str) -> dict:
     if feed.bounds:
         return {"cuts": _strides(feed)}
     key = source.quoted(KEY)
-    ((n_rows, n_keys),) = source.ask(f"select count(*) as n_rows, count({key}) as n_keys from {rows}")
+    ((n_rows, n_keys),) = source.ask(f"select count(*) as n_rows, count({key}) as n_keys from {rows}", as_text=False)
     wanted = SAMPLE * feed.splits
     some = f" and {source.dialect.random} < {wanted / n_keys:.9f}" if n_keys > wanted else ""
     # A database need not keep the order of a subquery, so the rows carry their place. Spark is not asked to sort: it would
@@ -31,7 +30,7 @@ def find(source: Source, feed: JdbcFeed, rows: str) -> dict:
     place = key if source.database.product == "derby" else f"row_number() over (order by {key})"
     text = source.dialect.text.format(key)
     sql = f"select {text} as sampled, {place} as place from {rows} where {key} is not null{some}"
-    found = sorted(source.ask(sql), key=lambda row: row[1]) if n_keys else []
+    found = sorted(source.ask(sql, as_text=False), key=lambda row: row[1]) if n_keys else []
     sample = [str(value) for value, _ in found]
     cuts, shares = _quantiles(sample, feed.splits)
     return {"cuts": cuts, "n_rows": n_rows, "n_nulls": n_rows - n_keys, "shares": shares}
@@ -39,8 +38,11 @@ def find(source: Source, feed: JdbcFeed, rows: str) -> dict:
 
 def _quantiles(sample: list[str], parts: int) -> tuple[list[str], list[float]]:
     """(cuts, shares) of a sorted sample; fewer cuts where a value fills more than a part."""
-    cuts = dict.fromkeys(sample[i * len(sample) // parts] for i in range(1, parts)) if sample else {}
-    cuts = [cut for cut in cuts if cut != sample[0]]
+    # a cut at the lowest value would leave nothing below it: the next value then
+    above = sum(value == sample[0] for value in sample) if sample else 0
+    cuts = list(
+        dict.fromkeys(sample[max(i * len(sample) // parts, above)] for i in range(1, parts) if above < len(sample))
+    )
     edges = [0, *map(sample.index, cuts), len(sample)]
     shares = [round((b - a) / max(len(sample), 1), 4) for a, b in zip(edges, edges[1:], strict=False)]
     return cuts, shares
@@ -78,8 +80,8 @@ def predicates(source: Source, feed: JdbcFeed, splits: dict) -> list[str]:
 
 def notes(feed: JdbcFeed, splits: dict) -> list[str]:
     """What is worth saying about the sizes of the parts."""
-    shares = splits.get("shares", [])
-    if max(shares, default=0) <= HOT / feed.splits or int(splits["n_rows"]) < feed.splits * FEW:
+    shares = splits.get("shares") or [0]
+    if splits.get("n_rows", 0) < SAMPLE or max(shares) <= HOT / feed.splits:
         return []
     part = shares.index(max(shares)) + 1
     return [f"part {part} holds about {max(shares):.0%} of the rows: many share one value of {feed.split_by}"]

@@ -6,9 +6,10 @@ import os
 import pytest
 import yaml
 
-from ingestion import collect, commit, plan, privacy, run
-from ingestion.feeds import PATH, load_feeds
+from ingestion import collect, commit, jdbc, plan, privacy, run
+from ingestion.feeds import PATH, JdbcFeed, load_feeds
 from warehouse import state
+from warehouse.connections import database
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
 
@@ -44,8 +45,6 @@ def world(spark, tmp_path, monkeypatch):
 
 
 def write_crm(spark, buyers: list, purchases: list) -> None:
-    from warehouse.connections import database
-
     def put(rows, schema, table):
         frame = spark.createDataFrame(rows, schema)
         frame.write.format("jdbc").options(**database("crm").jdbc_options(), dbtable=table).mode("overwrite").save()
@@ -216,8 +215,6 @@ def test_a_table_is_read_protected_and_by_business_day(spark, world):
 
 
 def test_a_changed_table_stops_with_a_diff_and_the_other_feeds_go_on(spark, world):
-    from warehouse.connections import database
-
     frame = spark.sql("select 'c1' as customer_id, 1 as phone, 'x' as nickname")
     frame.write.format("jdbc").options(**database("crm").jdbc_options(), dbtable="try_buyers").mode("overwrite").save()
     drop(world, f"{EVENTS}-{DAY}.jsonl", event("e1"))
@@ -267,3 +264,25 @@ def test_a_growing_file_is_noticed(spark, world, monkeypatch):
     with pytest.raises(PlatformError, match="had 1 rows, but 2 were written"):
         ingest()
     assert state.load(EVENTS, DAY).status == "intent"
+
+
+@pytest.mark.parametrize("column", ["customer_id", "latitude", "joined_at", "born", "visits"])
+def test_parts_of_an_embedded_table_hold_each_row_exactly_once(spark, world, column):
+    rows_ = "concat('c', id) as customer_id, if(id % 7 = 0, null, cast(id * 1.5 as double)) as latitude, "
+    rows_ += "if(id % 5 = 0, null, timestamp'2024-03-05 00:00:00.123456' + make_interval(0, 0, 0, id)) as joined_at, "
+    rows_ += "date_add(date'2024-01-01', cast(id as int)) as born, if(id < 30, 7, cast(id as bigint)) as visits"
+    frame = spark.sql(f"select {rows_} from range(50)")
+    options = database("crm").jdbc_options() | {"createTableColumnTypes": "customer_id varchar(20)"}
+    frame.write.format("jdbc").options(**options, dbtable="try_buyers").mode("overwrite").save()
+    kinds = ("string", "double", "timestamp", "date", "bigint")
+    declared = dict(zip(frame.columns, ({"type": kind, "class": "internal"} for kind in kinds), strict=True))
+    for splits in (2, 7):
+        one = JdbcFeed.model_validate(
+            dict(name=BUYERS, kind="jdbc", table="try_buyers", mode="full", subject=None, key=["customer_id"],
+                 columns=declared, split_by=column, splits=splits)
+        )  # fmt: skip
+        inputs = jdbc.fix_inputs(one, None, DAY)
+        source, read = jdbc.read(one, inputs)
+        assert source.count() == 50 and read.exceptAll(frame).count() == frame.exceptAll(read).count() == 0
+        parts = len(inputs["splits"]["cuts"]) + 1 + bool(inputs["splits"]["n_nulls"])
+        assert parts > 1 and f"part {parts} of {parts}" in jdbc.plan(one, inputs)
