@@ -26,7 +26,7 @@ LEAST, MOST = 0.4, 2.5  # of the usual volume per day: weekends and campaigns st
 # Quarantine reason (its part before the colon) → largest share of a log feed's rows.
 REASONS = {
     "future": 0.01, "too_late": 0.02, "malformed_json": 0.02, "missing_field": 0.01, "bad_timestamp": 0.01,
-    "unknown_value": 0.01,
+    "unknown_value": 0.01, "bad_encoding": 0.01, "too_long": 0.001,
 }  # fmt: skip
 QUARANTINED = 0.05
 LONGEST_MS = 6 * 3_600_000

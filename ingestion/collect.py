@@ -8,6 +8,7 @@ pass equals one loaded day by day.
 import functools
 import hashlib
 import re
+import time
 from collections.abc import Iterable, Iterator
 
 from pyarrow import fs
@@ -22,6 +23,7 @@ from warehouse.session import session
 from warehouse.settings import settings
 
 CHUNK = 4 << 20
+SETTLE_SECONDS = 2  # a file that did not change for so long is taken for written
 ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
 
@@ -42,6 +44,25 @@ def spooled(feed: FilesFeed) -> list[dict]:
                 {"name": info.base_name, "day": match[1], "n_bytes": info.size, "modified": info.mtime_ns or 0}
             )
     return sorted(found, key=lambda file: file["name"])
+
+
+def settled(feed: FilesFeed, files: list[dict]) -> tuple[list[dict], list[str]]:
+    """(the files that nobody writes to, the names of those that are still being written).
+
+    Files that were changed in the last seconds are looked at twice, those seconds apart.
+    """
+    age = time.time() - max((file["modified"] for file in files), default=0) / 1e9
+    if not 0 <= age < SETTLE_SECONDS:
+        return files, []
+    time.sleep(SETTLE_SECONDS - age)
+    return _unchanged_since(feed, files)
+
+
+def _unchanged_since(feed: FilesFeed, files: list[dict]) -> tuple[list[dict], list[str]]:
+    """The files whose size and time of change are still what they were, and the names of the others."""
+    now = {file["name"]: (file["n_bytes"], file["modified"]) for file in spooled(feed)}
+    same = [file for file in files if now.get(file["name"]) == (file["n_bytes"], file["modified"])]
+    return same, sorted({file["name"] for file in files} - {file["name"] for file in same})
 
 
 def measure(feed: FilesFeed, file: dict) -> dict:
@@ -65,17 +86,17 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dic
     """The files a load of `ds` takes: those of start … ds (by name) whose content no other load has taken.
 
     `others` are the file records of all other loads. A file unchanged in name, size and time of change is not read
-    again to be recognised. A taken name with another content raises PlatformError: what was loaded cannot change.
+    again to be recognised, and one that is still being written is left for the next load. A taken name with another
+    content raises PlatformError: what was loaded cannot change.
     """
     by_name = {file["name"]: file for file in others}
     seen = {file["digest"]: file["name"] for file in others}
     files, resent = [], []
-    for file in spooled(feed):
-        if file["day"] > ds or (start and file["day"] < start):
-            continue
+    there = [file for file in spooled(feed) if file["day"] <= ds and (not start or start <= file["day"])]
+    new = [file for file in there if not _same(by_name.get(file["name"]), file)]
+    new, growing = settled(feed, new)
+    for file in new:
         taken = by_name.get(file["name"])
-        if taken and all(taken[key] == file[key] for key in ("n_bytes", "modified")):
-            continue
         file = measure(feed, file)
         if taken and taken["digest"] != file["digest"]:
             raise PlatformError(
@@ -87,7 +108,12 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dic
             continue
         seen[file["digest"]] = file["name"]
         files.append(file)
-    return {"files": files, "resent": resent}
+    files, changed = _unchanged_since(feed, files)
+    return {"files": files, "resent": resent, "growing": sorted(growing + changed)}
+
+
+def _same(taken: dict | None, file: dict) -> bool:
+    return taken is not None and all(taken[key] == file[key] for key in ("n_bytes", "modified"))
 
 
 def unchanged(feed: FilesFeed, files: list[dict]) -> bool:

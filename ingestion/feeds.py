@@ -162,6 +162,11 @@ class JdbcFeed(Feed):
     find_deleted: bool = False
 
     @property
+    def deleted_table(self) -> str:
+        """Where find_deleted writes the keys that are gone."""
+        return f"{self.raw_table}__deleted"
+
+    @property
     def source(self) -> str:
         """What is read, as a message names it."""
         return f"table {self.table}" if self.table else "its query"

@@ -179,12 +179,13 @@ def _transfers(whole: JdbcFeed, feed: JdbcFeed, source: Source, found: dict) -> 
 
 
 def deleted(feed: JdbcFeed, load: state.Load, previous: state.Load):
-    """The keys that were in `previous` and are not in `load`, two loads of a feed of mode full: the key's columns and
-    last_seen_date, the business day of `previous`."""
+    """The keys that were in `previous` and are not in `load`, two loads of a feed of mode full: the key's columns,
+    last_seen_date (the business day of `previous`) and load_id."""
     keys = list(feed.key)
     before, now = (read_days(feed.raw_table, x.ds, x.ds).select(*keys) for x in (previous, load))
     gone = before.join(now, keys, "left_anti").distinct()
-    return gone.selectExpr(*[f"`{key}`" for key in keys], f"'{previous.ds}' as last_seen_date")
+    seen = (f"'{previous.ds}' as last_seen_date", f"'{load.load_id}' as load_id")
+    return gone.selectExpr(*[f"`{key}`" for key in keys], *seen)
 
 
 # -- columns that nobody declared -------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ STAGES = {
 def refuse_if_unfinished(ds: str) -> None:
     """Raise PlatformError if an earlier day was loaded but did not reach the marts (a history: its features' gate)."""
     published = {stage: set(state.published_days(stage)) for stage in STAGES}
-    loads = state.loads()
+    loads = [load for load in state.loads() if load.ds < ds or not load.inputs.get("open")]
     for load in loads:
         if load.ds >= ds:
             break
@@ -54,6 +54,8 @@ def decide(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_gap: b
         if covering:
             return _inside(feed, ds, covering)
         return "loaded", intend(feed, ds, from_ds, accept_gap)
+    if load.inputs.get("open"):
+        return "loaded", end_following(feed, load, accept_gap)
     if load.status == "intent":
         if not _still_there(feed, load):
             return "again", intend(feed, ds, load.inputs["first"], accept_gap)
@@ -106,8 +108,19 @@ def _inside(feed: Feed, ds: str, later: Load) -> tuple[str, str]:
     return "inside", f"{ds} is in the load of {later.ds}"
 
 
-def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -> str:
-    """Fix the inputs of a load of `ds` in the state database; returns what is worth saying about them."""
+def end_following(feed: KafkaFeed, load: Load, accept_gap: bool) -> str:
+    """Fix the last offsets of a load whose topic was followed; returns what is worth saying."""
+    inputs, _ = topics.grow(feed, load.ds, load.inputs, feed.max_messages, accept_gap)
+    state.note_inputs(feed.name, load.ds, {key: value for key, value in inputs.items() if key != "open"})
+    n = sum(topics.n_rows(batch) for batch in inputs["batches"] if "n_rows" not in batch)
+    return f"{n:,} records of {feed.topic} after those that were followed"
+
+
+def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False, follow: bool = False) -> str:
+    """Fix the inputs of a load of `ds` in the state database; returns what is worth saying about them.
+
+    A load that is to `follow` its topic stays open: its inputs grow (topics.grow).
+    """
     earlier = [load for load in state.loads(feed=feed.name) if load.ds < ds]
     first, start = from_ds, from_ds
     if earlier:
@@ -118,6 +131,8 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -
                 f"use --from {first}, or none"
             )
     inputs = _inputs(feed, ds, first, start, accept_gap)
+    if follow:
+        inputs["open"] = True
     along = f", {len(inputs['released'])} released from quarantine" if inputs.get("released") else ""
     state.unpublish("raw", [ds])
     state.begin_load(feed.name, ds, inputs, replace=True)
@@ -133,7 +148,12 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False) -
     n = len(inputs["files"])
     note = f"{n} file{'s' * (n != 1)}" if n else f"no new file in {collect.spool_path(feed)}"
     note += "".join(f", {text}" for text in drift.record(feed, inputs["files"], ds))
-    return note + along + (f", sent again and left out: {', '.join(inputs['resent'])}" if inputs["resent"] else "")
+    for what, names in (
+        ("sent again and left out", "resent"),
+        ("still being written, left for the next load", "growing"),
+    ):
+        note += f", {what}: {', '.join(inputs[names])}" if inputs[names] else ""
+    return note + along
 
 
 def _inputs(feed: Feed, ds: str, first: str | None, start: str | None, accept_gap: bool = False) -> dict:

@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.errors import PySparkException
 
-from ingestion import collect, drift, jdbc, plan, quarantine, topics
+from ingestion import collect, drift, jdbc, plan, progress, quarantine, topics
 from ingestion.commit import expect, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
 from warehouse import state
 from warehouse.dates import days, parse_ds, shift
 from warehouse.errors import PlatformError
-from warehouse.partitions import drop_batches
+from warehouse.partitions import drop_batches, replace_partition
 from warehouse.session import session
 from warehouse.state import Load
 
@@ -76,7 +76,7 @@ def _ingest_feed(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_
     with state.lock(f"ingest {feed.name}"):
         outcome, note = plan.decide(feed, ds, from_ds, reload, accept_gap)
         if outcome in ("loaded", "repaired", "again"):
-            _load(feed, state.load(feed.name, ds))
+            state.publish_load(feed.name, ds, *work(feed, state.load(feed.name, ds)))
         load = state.load(feed.name, ds)
     result = {
         "feed": feed.name,
@@ -87,24 +87,25 @@ def _ingest_feed(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_
         "n_quarantined": load.n_quarantined if load else 0,
         "seconds": round(time.monotonic() - started, 1),
     }
+    n, seconds = result["n_rows"] + result["n_quarantined"], result["seconds"]
+    rate = f" {n / seconds:>8,.0f} rows/s" if seconds and outcome in ("loaded", "repaired", "again") else ""
     print(
         f"  {feed.name:<20} {outcome:<9} {result['n_rows']:>10,} rows {result['n_quarantined']:>7,} quarantined "
-        f"{result['seconds']:>6.1f} s{f'  {note}' if note else ''}",
+        f"{seconds:>6.1f} s{rate}{f'  {note}' if note else ''}",
         flush=True,
     )
     return result
 
 
-def _load(feed: Feed, load: Load) -> None:
-    """Read, protect, write apart, count and publish what the intent says."""
+def work(feed: Feed, load: Load) -> tuple[int, int]:
+    """Read, protect, write apart, count and replace what the intent says; returns the rows in raw and in quarantine."""
     how = {"files": _load_files, "kafka": _load_topic, "jdbc": _load_table}[feed.kind]
     try:
-        counts = how(feed, load)
+        return how(feed, load)
     except PySparkException as error:
         raise PlatformError(
             f"{feed.name}: the load of {load.ds} broke off, nothing of it is published: {_cause(error)}; run it again"
         ) from error
-    state.publish_load(feed.name, load.ds, *counts)
 
 
 def _cause(error: PySparkException) -> str:
@@ -118,8 +119,10 @@ def _load_files(feed: FilesFeed, load: Load) -> tuple[int, int]:
     spec = {"ds": load.ds}
     released = load.inputs["released"]
     frame = _with_released(collect.read(feed, load.inputs), feed, released, *collect.ORIGIN)
-    written = write_apart(frame, drift.as_read(feed, load.inputs["files"]), load, spec)
-    expect(feed, load, written, collect.n_rows(load.inputs) + len(released))
+    expected = collect.n_rows(load.inputs) + len(released)
+    with progress.shown(feed.name, expected):
+        written = write_apart(frame, drift.as_read(feed, load.inputs["files"]), load, spec)
+    expect(feed, load, written, expected)
     publish(written, feed, spec)
     state.note_released(feed.name, load.ds, released)
     taken = [(file["name"], file["digest"], file["n_bytes"]) for file in load.inputs["files"]]
@@ -138,13 +141,19 @@ def _load_table(feed: JdbcFeed, load: Load) -> tuple[int, int]:
     spec = {"ds": load.ds}
     source, rows = jdbc.read(feed, load.inputs)
     expected = source.count()
-    with jdbc.faults(feed):
+    with jdbc.faults(feed), progress.shown(feed.name, expected):
         written = write_apart(rows, feed, load, spec)
     # A source in use may change between count and read; what was written must then lie between two counts.
     if written.n_rows != expected:
         low, high = sorted((expected, source.count()))
         expect(feed, load, written, min(max(low, written.n_rows), high))
     publish(written, feed, spec)
+    before = state.last_load(feed.name, load.ds)
+    if feed.find_deleted and before:
+        gone = jdbc.deleted(feed, load, before)
+        replace_partition(gone, feed.deleted_table, load.ds)
+        n = session().table(feed.deleted_table).where(f"ds = '{load.ds}'").count()
+        state.note_inputs(feed.name, load.ds, load.inputs | {"n_deleted": n})
     return written.n_rows, 0
 
 
@@ -155,10 +164,12 @@ def _load_topic(feed: KafkaFeed, load: Load) -> tuple[int, int]:
         if "n_rows" in batch:
             continue
         spec = {"ds": load.ds, "batch": f"{number:06d}"}
-        along = released if number + 1 == len(found) else []
+        along = [] if number else released
         frame = topics.read(feed, load.ds, load.inputs["first"], batch)
-        written = write_apart(_with_released(frame, feed, along, *topics.ORIGIN), feed, load, spec)
-        expect(feed, load, written, topics.n_rows(batch) + len(along))
+        expected = topics.n_rows(batch) + len(along)
+        with progress.shown(feed.name, expected):
+            written = write_apart(_with_released(frame, feed, along, *topics.ORIGIN), feed, load, spec)
+        expect(feed, load, written, expected)
         publish(written, feed, spec)
         batch |= {"n_rows": written.n_rows, "n_quarantined": written.n_quarantined}
         state.note_inputs(feed.name, load.ds, load.inputs)

@@ -16,12 +16,23 @@ def status() -> list[dict]:
 
 def _line(feed: Feed, loads: list[Load], newest: str | None) -> dict:
     last = loads[-1] if loads else None
+    is_open = bool(last and last.inputs.get("open"))
     done = [load for load in loads if load.status == "published"]
-    rows, held = (getattr(last, name) or 0 if last else 0 for name in ("n_rows", "n_quarantined"))
+    counted = (
+        last.inputs["batches"]
+        if is_open
+        else [{"n_rows": last.n_rows, "n_quarantined": last.n_quarantined}]
+        if last
+        else []
+    )
+    rows, held = (sum(part.get(name) or 0 for part in counted) for name in ("n_rows", "n_quarantined"))
     notes = [f"column {d['column_name']} ({d['type']}) is new since {d['first_ds']}" for d in state.drift(feed.name)]
     if last and last.inputs.get("gaps"):
         notes += [f"offsets {a} to {b - 1} of partition {p} were lost" for p, (a, b) in last.inputs["gaps"].items()]
-    if last and last.status == "intent":
+    if last and last.inputs.get("n_deleted"):
+        n = last.inputs["n_deleted"]
+        notes.append(f"{n:,} row{'s' * (n != 1)} gone at the source since the load before: {feed.deleted_table}")
+    if last and last.status == "intent" and not is_open:
         notes.append(
             f"the load of {last.ds} was begun and not finished: `mdp ingest --ds {last.ds} --feed {feed.name}`"
         )
@@ -29,7 +40,7 @@ def _line(feed: Feed, loads: list[Load], newest: str | None) -> dict:
         "feed": feed.name,
         "kind": feed.kind,
         "ds": last and last.ds,
-        "state": {"published": "loaded", "intent": "begun"}[last.status] if last else "",
+        "state": "followed" if is_open else {"published": "loaded", "intent": "begun"}[last.status] if last else "",
         "n_rows": rows,
         "n_quarantined": held,
         "n_seen": rows + held,

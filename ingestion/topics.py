@@ -3,7 +3,8 @@
 A load of a day takes each partition from where the load before ended up to the first record that the broker stamped
 after the day's end, so a late run takes what a punctual one would have taken. It is read in batches of at most
 `max_messages`, each replacing a partition (ds, batch) of its own: whatever is killed, offsets and rows agree, and what
-is done is not read again. Kafka's own consumer groups are not used: nothing is committed to the broker.
+is done is not read again. Kafka's own consumer groups are not used: nothing is committed to the broker. A topic that is
+followed (ingestion/follow.py) is a load whose batches grow while its day lasts.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
 
+FULL = 100_000  # records of a batch that is followed: until then it is taken again, larger
 TIMEOUT_SECONDS = 20
 ORIGIN = ("source", "source_partition", "source_position")  # of a record: topic, partition, offset
 Offsets = dict[str, int]  # partition (as text, for JSON) → offset
@@ -40,12 +42,26 @@ def fix_inputs(feed: KafkaFeed, ds: str, first: str | None, last: dict | None, a
     `last` is the inputs of the load before. Raises PlatformError if the broker does not answer, if the topic is not
     there, or if it has dropped records that were never loaded; `accept_gap` goes on without them and notes the loss.
     """
-    held, later = watermarks(feed), offsets_at(feed, day_bounds_utc(ds, settings().tz)[1])
+    held, later = watermarks(feed), offsets_at(feed, _end_of(ds))
     begin = offsets_at(feed, day_bounds_utc(first, settings().tz)[0]) if first and not last else {}
-    before = last["ends"] if last else {}
-    gaps, starts, ends = {}, {}, {}
+    before = last["ends"] if last else {p: min(begin.get(p, low), high) for p, (low, high) in held.items()}
+    starts, gaps = _starts(feed, ds, before, held, accept_gap)
+    ends = {p: max(starts[p], later.get(p, high)) for p, (_, high) in held.items()}
+    return {"starts": starts, "ends": ends, "gaps": gaps, "batches": batches(starts, ends, feed.max_messages)}
+
+
+def _starts(
+    feed: KafkaFeed, ds: str, before: Offsets, held: dict[str, tuple[int, int]], accept_gap: bool
+) -> tuple[Offsets, dict]:
+    """(where each partition is read from, what the broker dropped of it before: partition → [from, to))."""
+    gone = sorted(set(before).difference(held))
+    if gone:
+        raise PlatformError(
+            f"{feed.name}: partitions {', '.join(gone)} of {feed.topic} are gone: the topic was made anew"
+        )
+    gaps, starts = {}, {}
     for partition, (low, high) in held.items():
-        start = before.get(partition, min(begin.get(partition, low), high))
+        start = before.get(partition, low)
         if start > high:
             raise PlatformError(
                 f"{feed.name}: {feed.topic}/{partition} ends at offset {high}, but {start} was loaded before: the topic was "
@@ -54,19 +70,39 @@ def fix_inputs(feed: KafkaFeed, ds: str, first: str | None, last: dict | None, a
         if start < low:
             gaps[partition] = [start, low]
         starts[partition] = max(start, low)
-        ends[partition] = max(starts[partition], later.get(partition, high))
-    gone = sorted(set(before).difference(held))
-    if gone:
-        raise PlatformError(
-            f"{feed.name}: partitions {', '.join(gone)} of {feed.topic} are gone: the topic was made anew"
-        )
     if gaps and not accept_gap:
         lost = "; ".join(f"{feed.topic}/{p} offsets {a} to {b - 1} ({b - a:,} records)" for p, (a, b) in gaps.items())
         raise PlatformError(
             f"{feed.name}: the broker has dropped records that were never loaded: {lost}. Restore them, or go on without "
             f"them: `mdp ingest --ds {ds} --feed {feed.name} --accept-gap` notes the loss"
         )
-    return {"starts": starts, "ends": ends, "gaps": gaps, "batches": batches(starts, ends, feed.max_messages)}
+    return starts, gaps
+
+
+def grow(feed: KafkaFeed, ds: str, inputs: dict, at_most: int, accept_gap: bool = False) -> tuple[dict, bool]:
+    """(the inputs of a load with what the topic holds by now, up to the end of `ds`; whether a later day has begun).
+
+    The newest batch is taken again, larger, as long as it is not full, so that a topic that is followed does not become
+    thousands of partitions; `at_most` bounds the new ones.
+    """
+    held, later = watermarks(feed), offsets_at(feed, _end_of(ds))
+    *kept, newest = inputs["batches"]
+    starts, gaps = _starts(feed, ds, inputs["ends"], held, accept_gap)
+    ends = {p: max(starts[p], later.get(p, high)) for p, (_, high) in held.items()}
+    if ends == inputs["ends"]:
+        return inputs, bool(later)
+    whole = all(held[p][0] <= newest["from"][p] for p in newest["from"])  # the broker still has all of it
+    if n_rows(newest) < min(FULL, at_most) and whole and not gaps:
+        starts = starts | newest["from"]
+    else:
+        kept.append(newest)
+    new = kept + batches(starts, ends, at_most)
+    return inputs | {"ends": ends, "gaps": inputs["gaps"] | gaps, "batches": new}, bool(later)
+
+
+def _end_of(ds: str):
+    """The first moment after the day, in UTC."""
+    return day_bounds_utc(ds, settings().tz)[1]
 
 
 def batches(starts: Offsets, ends: Offsets, at_most: int) -> list[dict]:

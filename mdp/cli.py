@@ -112,6 +112,8 @@ def ingest(
     reload: Annotated[bool, typer.Option("--reload", help="read the day's files or offsets anew")] = False,
     accept_gap: Annotated[bool, typer.Option("--accept-gap", help="go on where a broker has dropped records")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print what databases would be asked")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="load a topic as it grows, from the day on, until Ctrl-C")] = False,
+    every: Annotated[float, typer.Option("--every", help="seconds between two looks at a topic followed", min=0.1)] = 10,
 ) -> None:  # fmt: skip
     """Load the day's rows of all feeds into raw, personal data protected on the way."""
     if context.invoked_subcommand:
@@ -122,6 +124,13 @@ def ingest(
 
     if dry_run:
         print(run.dry_run(ds, from_ds, feed))
+        return
+    if follow:
+        if len(feed or []) != 1:
+            raise typer.BadParameter("one topic is followed: name its feed with --feed")
+        from ingestion.follow import follow as follow_topic
+
+        follow_topic(ds, feed[0], every, from_ds, accept_gap)
         return
     run.ingest(ds, from_ds=from_ds, feeds=feed, kinds=kind, reload=reload, accept_gap=accept_gap)
 

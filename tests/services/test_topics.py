@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from ingestion import plan, privacy, run, topics
+from ingestion import follow, plan, privacy, run, status, topics
 from ingestion.feeds import load_feeds
 from warehouse import state
 from warehouse.errors import PlatformError
@@ -176,3 +176,75 @@ def test_a_missing_broker_and_a_missing_topic_are_said(topic, kafka, monkeypatch
     monkeypatch.setenv("MDP_KAFKA_SERVERS", "127.0.0.1:1")
     with pytest.raises(PlatformError, match="the broker at 127.0.0.1:1 does not answer"):
         ingest()
+
+
+def test_a_followed_topic_is_loaded_as_it_grows_and_the_next_day_ends_the_day(spark, topic, kafka, monkeypatch):
+    name, _ = topic
+    monkeypatch.setattr(topics, "FULL", 6)
+    seen, rounds = (
+        [],
+        iter(
+            [
+                lambda: kafka.produce(name, *(message(n, partition=n % 3) for n in range(4))),
+                lambda: kafka.produce(name, *(message(n, partition=n % 3) for n in range(4, 9)), raw_message("{")),
+                lambda: None,
+                lambda: kafka.produce(name, message(9), message(50, at=f"{NEXT}T08:00:00+08:00", partition=1)),
+            ]
+        ),
+    )
+
+    def between_looks(_):
+        load = state.load(FEED, DAY)
+        seen.append((load.status, len(ids(spark, DAY)), [topics.n_rows(b) for b in load.inputs["batches"]]))
+        act = next(rounds, None)
+        if act is None:
+            raise KeyboardInterrupt
+        act()
+
+    monkeypatch.setattr(follow.time, "sleep", between_looks)
+    follow.follow(DAY, FEED, 1)
+    assert seen == [
+        ("intent", 0, [0]),
+        ("intent", 4, [4]),  # taken again with what came, and cut where it was full
+        ("intent", 9, [6, 4]),
+        ("intent", 9, [6, 4]),
+        ("published", 10, [6, 5]),
+    ]
+    assert ids(spark, DAY) == sorted(f"e{n}" for n in range(10)) and ids(spark, NEXT) == ["e50"]
+    assert state.load(FEED, DAY).n_quarantined == 1
+    assert len(spark.sql(f"show partitions raw.{FEED} partition (ds = '{DAY}')").collect()) == 2
+    (line,) = [line for line in status.status() if line["feed"] == FEED]
+    assert (line["ds"], line["state"], line["n_rows"], line["notes"]) == (NEXT, "followed", 1, [])
+    # the scheduled load takes over what a follower left open
+    kafka.produce(name, message(51, at=f"{NEXT}T09:00:00+08:00", partition=2))
+    finish(DAY)
+    result = ingest(NEXT)
+    assert (result["outcome"], result["n_rows"]) == ("loaded", 2) and ids(spark, NEXT) == ["e50", "e51"]
+    assert ingest(NEXT)["outcome"] == "unchanged"
+
+
+def test_a_follower_that_was_killed_goes_on_with_what_it_had_meant(spark, topic, kafka, monkeypatch):
+    name, _ = topic
+    kafka.produce(name, *(message(n, partition=n % 3) for n in range(8)))
+    real, looks = topics.read, iter([True, True])
+
+    def dies_at_the_second(feed, ds, first, batch):
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+        return real(feed, ds, first, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(topics, "read", dies_at_the_second)
+        patch.setattr(follow.time, "sleep", lambda _: kafka.produce(name, message(8), message(9)))
+        follow.follow(DAY, FEED, 1)
+        follow.follow(DAY, FEED, 1)
+    assert ["n_rows" in b for b in state.load(FEED, DAY).inputs["batches"]] == [False]
+    assert len(ids(spark, DAY)) == 10  # the partition still holds what was whole
+    result = ingest()
+    assert (result["outcome"], result["n_rows"]) == ("loaded", 12)
+    assert len(ids(spark, DAY)) == 12
+
+
+def test_only_a_topic_is_followed(topic, tmp_path):
+    with pytest.raises(PlatformError, match="unknown feed"):
+        follow.follow(DAY, "no__such", 1)
