@@ -9,7 +9,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up down reset test test-slow test-fast test-services bench lock lint
+.PHONY: help install run up down reset test test-slow test-fast test-services test-crash bench bench-ingest lock lint
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,20 +41,26 @@ reset: install ## stop all and empty MDP_HOME
 	@$(BIN)/mdp reset --yes
 
 test: install ## run all tests but the slow ones
-	@$(BIN)/python -m pytest tests -m "not slow"
+	@$(BIN)/python -m pytest tests -m "not slow and not crash"
 
 test-slow: install ## live several days: through the scheduler, and one pass against day by day
 	@$(BIN)/python -m pytest tests -m slow
 
 test-fast: install ## run the tests that need no engine
-	@$(BIN)/python -m pytest tests -m "not engine and not stack and not slow"
+	@$(BIN)/python -m pytest tests -m "not engine and not stack and not slow and not crash"
 
 test-services: install ## install MariaDB, PostgreSQL and Kafka, run the tests that need them
 	@for name in mariadb postgres kafka; do $(BIN)/python -m tests.services.$$name install || exit 1; done
-	@REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests -m services
+	@REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests -m "services and not crash"
+
+test-crash: install ## kill large loads at 60 random points (an hour), compare each with an undisturbed one
+	@REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests/services/test_crash.py -m crash
 
 bench: install ## measure the first run and the next day, print the figures
 	@$(BIN)/python benchmarks/whole_run.py
+
+bench-ingest: install ## compare loads of millions of rows with bare Spark, DuckDB and ConnectorX, print the ratios
+	@$(BIN)/python -m benchmarks.ingest
 
 lint: install ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

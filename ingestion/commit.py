@@ -119,7 +119,11 @@ def _write_quarantine(feed: LogFeed, load: Load, parts: str, target: str) -> int
     if held is None:
         return 0
     complete = _from_files(feed, load, parts) if isinstance(feed, FilesFeed) else lambda rows: rows
-    wanted = [name for name in (*QUARANTINE, "source_block", "source_row") if name in held.schema.names]
+    completed = (
+        ("payload", "key_id") if isinstance(feed, FilesFeed) else ()
+    )  # a key_id there is of the feed's own columns
+    wanted = {*QUARANTINE, "source_block", "source_row"}.difference(completed)
+    wanted = [name for name in held.schema.names if name in wanted]
     system, path = fs.FileSystem.from_uri(target)
     system.create_dir(path)
     n = 0

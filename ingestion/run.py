@@ -103,8 +103,9 @@ def work(feed: Feed, load: Load) -> tuple[int, int]:
     try:
         return how(feed, load)
     except PySparkException as error:
+        broker = f" (the broker at {topics.servers(feed)})" if isinstance(feed, KafkaFeed) else ""
         raise PlatformError(
-            f"{feed.name}: the load of {load.ds} broke off, nothing of it is published: {_cause(error)}; run it again"
+            f"{feed.name}: the load of {load.ds} broke off, nothing of it is published: {_cause(error)}{broker}; run it again"
         ) from error
 
 

@@ -147,8 +147,11 @@ def read(feed: KafkaFeed, ds: str, first: str | None, batch: dict):
     options = {
         "kafka.bootstrap.servers": servers(feed), "assign": json.dumps({feed.topic: [int(p) for p in batch["from"]]}),
         "startingOffsets": ranges["from"], "endingOffsets": ranges["to"], "failOnDataLoss": "true",
-        "fetchOffset.numRetries": "3", "kafka.request.timeout.ms": str(TIMEOUT_SECONDS * 1000),
-        "minPartitions": "8",
+        "fetchOffset.numRetries": "1", "minPartitions": "8",
+        # a broker that goes away half-way ends the load after a minute, not after four
+        "kafka.request.timeout.ms": str(TIMEOUT_SECONDS * 1000),
+        "kafka.default.api.timeout.ms": str(TIMEOUT_SECONDS * 1000),
+        "kafkaConsumer.pollTimeoutMs": str(3 * TIMEOUT_SECONDS * 1000),
     }  # fmt: skip
     if n_rows(batch):
         records = spark.read.format("kafka").options(**options).load()

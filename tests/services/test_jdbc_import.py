@@ -10,7 +10,7 @@ import jinja2
 import pytest
 import yaml
 
-from ingestion import jdbc, plan, privacy, run
+from ingestion import jdbc, plan, privacy, run, status
 from ingestion.feeds import JdbcFeed, load_feeds
 from warehouse import state
 from warehouse.errors import PlatformError
@@ -446,6 +446,7 @@ def feeds_file(tmp_path, monkeypatch, spark):
     yield declare
     for name in made:
         spark.sql(f"drop table if exists raw.{name}")
+        spark.sql(f"drop table if exists raw.{name}__deleted")
 
 
 def block(columns: dict[str, str], **keys) -> dict:
@@ -555,8 +556,10 @@ def test_deleted_rows_are_found_on_a_full_import(shop, spark, feeds_file):
     ingest(DAY, from_ds=DAY)
     do(shop, "delete from try_keys where id > 1", "insert into try_keys values (9, 'a')")
     ingest(NEXT)
-    gone = jdbc.deleted(one, state.load("try__x", NEXT), state.load("try__x", DAY))
+    gone = spark.table(one.deleted_table).where(f"ds = '{NEXT}'").select("id", "k", "last_seen_date")
     assert sorted(tuple(r) for r in gone.collect()) == [(2, "c", DAY), (3, "c", DAY)]
+    (line,) = [line for line in status.status() if line["feed"] == "try__x"]
+    assert line["notes"] == ["2 rows gone at the source since the load before: raw.try__x__deleted"]
 
 
 def test_the_plan_shows_what_mariadb_is_sent(maria):
