@@ -10,11 +10,13 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from pyarrow import fs
-from pyspark.sql.connect.functions import broadcast
+from pyspark.sql.connect.functions import broadcast, expr, lit
 
-from ingestion.door import judge
+from ingestion.door import INNER_BRACE, NON_ASCII, judge
 from ingestion.drift import HEAD_LINES, as_read, head_of
 from ingestion.feeds import FilesFeed
 from warehouse.dates import day_bounds_utc, shift
@@ -22,7 +24,10 @@ from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
 
-CHUNK = 4 << 20
+CHUNK = 256 << 10  # bytes that stay in the processor's cache while they are looked at
+HEAD_BYTES = 4 << 20
+LINE_END, BRACE = b"\n{"
+MEASURED_AT_ONCE = 4
 SETTLE_SECONDS = 2  # a file that did not change for so long is taken for written
 ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
@@ -66,20 +71,29 @@ def _unchanged_since(feed: FilesFeed, files: list[dict]) -> tuple[list[dict], li
 
 
 def measure(feed: FilesFeed, file: dict) -> dict:
-    """The file with its content's digest and number of lines (a last line without a line end counts)."""
+    """The file with its content's digest, its number of lines (a last line without a line end counts), and what of
+    door.NON_ASCII and door.INNER_BRACE it is clear_of: found here at a fraction of what looking at each line costs.
+    """
     system, path = fs.FileSystem.from_uri(spool_path(feed, file["name"]))
-    digest, n_lines, last, head = hashlib.sha256(), 0, b"\n", b""
+    digest, n_lines, n_inner, is_ascii, last, head = hashlib.sha256(), 0, 0, True, LINE_END, b""
     try:
         with system.open_input_stream(path) as stream:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
-                n_lines += chunk.count(b"\n")
-                last = chunk[-1:]
-                head = head or b"\n".join(chunk.split(b"\n", HEAD_LINES)[:HEAD_LINES])
+                seen = np.frombuffer(chunk, np.uint8)  # numpy lets other files be measured meanwhile
+                is_end, is_brace = seen == LINE_END, seen == BRACE
+                n_lines += np.count_nonzero(is_end)
+                n_inner += np.count_nonzero(is_brace[1:] & ~is_end[:-1]) + int(is_brace[0] and last != LINE_END)
+                is_ascii = is_ascii and chunk.isascii()
+                last = seen[-1]
+                head = head if len(head) >= HEAD_BYTES else head + chunk
     except OSError as error:
         raise PlatformError(f"{feed.name}: {path} cannot be read: {error}; nothing of this load was taken") from None
-    seen = head_of(feed, file["name"], head) if head else {}
-    return {**file, "digest": digest.hexdigest(), "n_lines": n_lines + (last != b"\n"), **seen}
+    head = b"\n".join(head.split(b"\n", HEAD_LINES)[:HEAD_LINES])
+    found = head_of(feed, file["name"], head) if head else {}
+    n_lines += int(last != LINE_END)
+    clear_of = [what for what, is_clear in ((NON_ASCII, is_ascii), (INNER_BRACE, not n_inner)) if is_clear]
+    return {**file, "digest": digest.hexdigest(), "n_lines": int(n_lines), "clear_of": clear_of, **found}
 
 
 def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dict]) -> dict:
@@ -95,9 +109,10 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dic
     there = [file for file in spooled(feed) if file["day"] <= ds and (not start or start <= file["day"])]
     new = [file for file in there if not _same(by_name.get(file["name"]), file)]
     new, growing = settled(feed, new)
-    for file in new:
+    with ThreadPoolExecutor(MEASURED_AT_ONCE) as pool:
+        measured = list(pool.map(functools.partial(measure, feed), new))
+    for file in measured:
         taken = by_name.get(file["name"])
-        file = measure(feed, file)
         if taken and taken["digest"] != file["digest"]:
             raise PlatformError(
                 f"{feed.name}: {file['name']} has changed since it was loaded and passed its gate: put the loaded "
@@ -135,8 +150,14 @@ def read(feed: FilesFeed, inputs: dict):
     frames = []
     for fields in sorted(shapes, key=str):  # files with the same columns in the same order are read together
         files = [f for f in inputs["files"] if (tuple(f["fields"]) if "fields" in f else None) == fields]
-        frames.append(judge(_read_lines(feed, inputs, files), feed, *ORIGIN, fields=fields))
+        clear_of = _clear_of(files)
+        frames.append(judge(_read_lines(feed, inputs, files), feed, *ORIGIN, fields=fields, clear_of=clear_of))
     return functools.reduce(lambda one, other: one.union(other), frames)
+
+
+def _clear_of(files: list[dict]) -> frozenset[str]:
+    """What all of the files are clear of."""
+    return frozenset.intersection(*(frozenset(file.get("clear_of", ())) for file in files)) if files else frozenset()
 
 
 def _read_lines(feed: FilesFeed, inputs: dict, files: list[dict]):
@@ -148,15 +169,19 @@ def _read_lines(feed: FilesFeed, inputs: dict, files: list[dict]):
         lines = lines.selectExpr("value", *where, "monotonically_increasing_id() as source_row")
     else:
         lines = spark.createDataFrame([], "value string, source string, source_block bigint, source_row bigint")
-    value = "decode(cast(value as binary), 'ISO-8859-1')" if feed.encoding == "latin-1" else "value"
-    value = f"if(startswith({value}, '\ufeff'), substring({value}, 2), {value})"
-    arrivals = spark.createDataFrame(
-        _arrivals(files, inputs["first"]), "source string, header string, received_date string, low string, high string"
-    )
-    bounds = ("cast(low as timestamp) as low", "cast(high as timestamp) as high")
-    arrivals = arrivals.selectExpr("source", "header", "received_date", *bounds)
-    lines = lines.selectExpr(f"{value} as value", "source", "source_block", "source_row")
-    return lines.join(broadcast(arrivals), "source")
+    if NON_ASCII not in _clear_of(files):
+        value = "decode(cast(value as binary), 'ISO-8859-1')" if feed.encoding == "latin-1" else "value"
+        value = f"if(startswith({value}, '\ufeff'), substring({value}, 2), {value}) as value"
+        lines = lines.selectExpr(value, *ORIGIN)
+    arrivals = _arrivals(files, inputs["first"])
+    same = {tuple(arrival.values()) for arrival in arrivals.values()}
+    if len(same) == 1:  # as in most loads: no need to look at names
+        lines = lines.withColumns({name: lit(value) for name, value in next(iter(arrivals.values())).items()})
+    else:
+        rows = [(name, *arrival.values()) for name, arrival in arrivals.items()]
+        known = "source string, header string, received_date string, low string, high string"
+        lines = lines.join(broadcast(spark.createDataFrame(rows, known)), "source")
+    return lines.withColumns({bound: expr(f"cast({bound} as timestamp)") for bound in ("low", "high")})
 
 
 def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, int], str]:
@@ -178,25 +203,21 @@ def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, 
 def _lines_of(path: str, numbers: list[int]) -> Iterator[bytes]:
     """The lines of one file with these numbers (ascending, from 1), without their line ends."""
     system, path = fs.FileSystem.from_uri(path)
-    wanted, n_before, rest, at_end = iter(numbers), 0, b"", False
+    wanted, n_before, rest = iter(numbers), 0, b""
     number = next(wanted)
     with system.open_input_stream(path) as stream:
-        while not at_end:
-            chunk = stream.read(CHUNK)
-            at_end = not chunk
-            n_ends = chunk.count(b"\n")
-            if number > n_before + n_ends and not at_end:  # none that is wanted ends here
-                rest = rest + chunk if not n_ends else chunk[chunk.rfind(b"\n") + 1 :]
-                n_before += n_ends
-                continue
-            lines = (rest + chunk).split(b"\n")
-            rest = b"" if at_end else lines.pop()
-            while number - n_before <= len(lines):
-                yield lines[number - n_before - 1]
+        while chunk := stream.read(CHUNK):
+            ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == LINE_END)
+            while number is not None and number <= n_before + len(ends):
+                nth = number - n_before - 1
+                line = chunk[ends[nth - 1] + 1 if nth else 0 : ends[nth]]
+                yield line if nth else rest + line
                 number = next(wanted, None)
-                if number is None:
-                    return
-            n_before += len(lines)
+            if number is None:
+                return
+            n_before += len(ends)
+            rest = chunk[ends[-1] + 1 :] if len(ends) else rest + chunk
+    yield rest
 
 
 def n_rows(inputs: dict) -> int:
@@ -204,12 +225,13 @@ def n_rows(inputs: dict) -> int:
     return sum(file["n_lines"] - (file.get("header") is not None) for file in inputs["files"])
 
 
-def _arrivals(files: list[dict], first: str | None) -> list[tuple[str, ...]]:
-    """Per file: its name, header, the day it arrived, and the UTC bounds low <= t < high of the events it may bring."""
-    conf, rows = settings(), []
+def _arrivals(files: list[dict], first: str | None) -> dict[str, dict]:
+    """File → header, received_date (the day it arrived), and the UTC bounds low <= t < high of the events it may bring."""
+    conf, found = settings(), {}
     for file in files:
         day = max(file["day"], first or "")
         low, _ = day_bounds_utc(shift(day, -conf.late_days), conf.tz)
         _, high = day_bounds_utc(day, conf.tz)
-        rows.append((file["name"], file.get("header"), day, f"{low:%Y-%m-%d %H:%M:%S}", f"{high:%Y-%m-%d %H:%M:%S}"))
-    return rows
+        bounds = {"low": f"{low:%Y-%m-%d %H:%M:%S}", "high": f"{high:%Y-%m-%d %H:%M:%S}"}
+        found[file["name"]] = {"header": file.get("header"), "received_date": day, **bounds}
+    return found

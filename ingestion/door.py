@@ -18,6 +18,8 @@ OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
 COMBINED_TIME = "dd/MMM/yyyy:HH:mm:ss Z"
 MAX_LINE_BYTES = 1 << 20
 HEADER = "header"
+# What lines may be known to be clear of, which saves looking for it in each.
+NON_ASCII, INNER_BRACE = "non_ascii", "inner_brace"
 # The bytes of a line that is no UTF-8 are kept one to one, as Latin-1 reads them.
 LINE_TEXT = "if(is_valid_utf8(value), value, decode(cast(value as binary), 'ISO-8859-1'))"
 
@@ -29,7 +31,7 @@ UNREADABLE = (
 
 def judge(
     lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = None, seal_lines: bool = False,
-    released: bool = False,
+    released: bool = False, clear_of: frozenset[str] = frozenset(),
 ):  # fmt: skip
     """The judged frame of `lines`: raw columns, event_time, received_date, `origin`, reason, row_key and boolean held.
 
@@ -38,7 +40,8 @@ def judge(
     `seal_lines` puts them in, as `payload` and `key_id`. Lines that were `released` from quarantine pass whatever held
     them back, and arrive on their own day.
     """
-    parsed = lines.selectExpr("*", f"{_parse(feed, fields)} as parsed")
+    whole = [name for name in lines.columns if name != "value" or seal_lines]  # a line is not carried further in vain
+    parsed = lines.selectExpr(*whole, f"{_parse(feed, fields)} as parsed", *_of_line(feed, clear_of))
     rows = parsed.selectExpr("*", f"{_row(feed)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
     if released:
@@ -98,7 +101,7 @@ def _row(feed: LogFeed) -> str:
     is_text = feed.format != "json"
     if not is_text and DIGEST not in kinds and not any(kind.startswith("decimal") for kind in kinds.values()):
         return "parsed"
-    made = {DIGEST: "sha2(value, 256)"}
+    made = {DIGEST: "line_digest"}
     if feed.format == "combined":
         made["requested_at"] = "concat(substring(parsed.requested_at, 2), ' ', rtrim(']', parsed._offset))"
     fields, lost = [], []
@@ -112,7 +115,7 @@ def _row(feed: LogFeed) -> str:
             lost.append(f"({text} is not null and {typed} is null)")
         if kind.startswith("decimal"):
             lost.append(f"try_cast({text} as {_wide(kind)}) <> {typed}")
-    corrupt = f"if({' or '.join(lost)}, value, parsed._corrupt)" if lost else "parsed._corrupt"
+    corrupt = f"if({' or '.join(lost)}, '', parsed._corrupt)" if lost else "parsed._corrupt"
     return f"if(parsed is null, null, named_struct({', '.join(fields)}, '_corrupt', {corrupt}))"
 
 
@@ -125,21 +128,37 @@ def _event_time(feed: LogFeed) -> str:
     return f"try_to_timestamp({at}, '{pattern}')" if pattern else f"try_cast({at} as timestamp)"
 
 
-def reason(feed: LogFeed) -> str:
-    """SQL of the first rule that a parsed line breaks, null if it breaks none.
+def _of_line(feed: LogFeed, clear_of: frozenset[str]) -> list[str]:
+    """SQL of what is seen in the text itself: line_reason, the first rule that it breaks, and line_digest if declared.
 
     Spark's JSON parser takes the first object of a line and forgets what follows, so a line must also look like one
-    object; cheap tests come first, a regular expression costs like parsing.
+    object; cheap tests come first, a regular expression costs like parsing. What lines are `clear_of` is not looked for.
     """
-    rules = [(f"octet_length(value) > {MAX_LINE_BYTES}", "too_long"), ("not is_valid_utf8(value)", "bad_encoding")]
+    rules = [(f"octet_length(value) > {MAX_LINE_BYTES}", "too_long")]
+    if NON_ASCII not in clear_of:
+        rules.append(("not is_valid_utf8(value)", "bad_encoding"))
     if getattr(feed, "header", False):
         rules.append(("value = header", HEADER))
-    broken = "row is null or row._corrupt is not null"
     if feed.format == "json":
-        whole = r"(startswith(value, '{') and endswith(value, '}') or value rlike r'^\s*\{.*\}\s*$')"
-        second = r"(contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{')"
-        broken = f"{broken} or not {whole} or {second}"
-    rules.append((broken, f"malformed_{feed.format}"))
+        rules.append(
+            (
+                r"not (startswith(value, '{') and endswith(value, '}') or value rlike r'^\s*\{.*\}\s*$')",
+                "malformed_json",
+            )
+        )
+        if INNER_BRACE not in clear_of:
+            rules.append((r"contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{'", "malformed_json"))
+    digest = ["sha2(value, 256) as line_digest"] if DIGEST in feed.columns else []
+    return [f"{_first_broken(rules)} as line_reason", *digest]
+
+
+def _first_broken(rules: list[tuple[str, str]]) -> str:
+    return "case " + " ".join(f"when {broken} then '{reason}'" for broken, reason in rules) + " end"
+
+
+def reason(feed: LogFeed) -> str:
+    """SQL of the first rule that a parsed line breaks, null if it breaks none."""
+    rules = [("row is null or row._corrupt is not null", f"malformed_{feed.format}")]
     for name, column in feed.columns.items():
         if column.required:
             empty = f" or trim(row.`{name}`) = ''" if column.type == "string" else ""
@@ -153,4 +172,4 @@ def reason(feed: LogFeed) -> str:
             values = ", ".join(f"'{value}'" for value in column.allowed)
             rules.append((f"row.`{name}` not in ({values})", f"unknown_value:{name}"))
     rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
-    return "case " + " ".join(f"when {broken} then '{reason}'" for broken, reason in rules) + " end"
+    return f"coalesce(line_reason, {_first_broken(rules)})"
