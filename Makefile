@@ -60,6 +60,7 @@ bench: install ## measure the first run and the next day, print the figures
 	@$(BIN)/python benchmarks/whole_run.py
 
 bench-ingest: install ## compare loads of millions of rows with bare Spark, DuckDB and ConnectorX, print the ratios
+	@$(UV) pip install --quiet --python $(BIN)/python connectorx==0.4.6 duckdb==2.0.0
 	@$(BIN)/python -m benchmarks.ingest
 
 lint: install ## check style
