@@ -13,8 +13,8 @@ from ingestion.feeds import COMBINED, DIGEST, LogFeed
 from ingestion.protect import protect, seal
 from warehouse.settings import settings
 
-# An ISO-8601 time without an offset could mean any zone: it is refused, not guessed.
-OFFSET = r"(Z|[+-][0-9]{2}:?[0-9]{2})$"
+# An ISO-8601 time without an offset could mean any zone, and one without a date is today to Spark: refused, not guessed.
+DATED_WITH_OFFSET = r"^[0-9]{4}-.*(Z|[+-][0-9]{2}:?[0-9]{2})$"
 COMBINED_TIME = "dd/MMM/yyyy:HH:mm:ss Z"
 MAX_LINE_BYTES = 1 << 20
 HEADER = "header"
@@ -74,7 +74,9 @@ def _parse(feed: LogFeed, header: tuple[str, ...] | None = None) -> str:
     else:
         names = list(header or (name for name in feed.columns if name != DIGEST))
         options = (
-            {"sep": feed.delimiter, "escape": '"'} if feed.format == "csv" else {"allowNonNumericNumbers": "false"}
+            {"sep": feed.delimiter, "escape": '"'}
+            if feed.format == "csv"
+            else {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
         )
     kinds = {name: _wide(feed.columns[name].type) if feed.format == "json" else "string" for name in names}
     fields = ", ".join(f"`{name}` {kind}" for name, kind in (kinds | {"_corrupt": "string"}).items())
@@ -131,23 +133,28 @@ def _event_time(feed: LogFeed) -> str:
 def _of_line(feed: LogFeed, clear_of: frozenset[str]) -> list[str]:
     """SQL of what is seen in the text itself: line_reason, the first rule that it breaks, and line_digest if declared.
 
-    Spark's JSON parser takes the first object of a line and forgets what follows, so a line must also look like one
-    object; cheap tests come first, a regular expression costs like parsing. What lines are `clear_of` is not looked for.
+    Spark's JSON parser takes the first object of a line and forgets what follows, so a line that may hold more is parsed
+    as a list of one; cheap tests come first, a regular expression costs like parsing. What lines are `clear_of` is not
+    looked for.
     """
     rules = [(f"octet_length(value) > {MAX_LINE_BYTES}", "too_long")]
     if NON_ASCII not in clear_of:
         rules.append(("not is_valid_utf8(value)", "bad_encoding"))
     if getattr(feed, "header", False):
         rules.append(("value = header", HEADER))
+    malformed = f"malformed_{feed.format}"
     if feed.format == "json":
         rules.append(
-            (
-                r"not (startswith(value, '{') and endswith(value, '}') or value rlike r'^\s*\{.*\}\s*$')",
-                "malformed_json",
-            )
+            (r"not (startswith(value, '{') and endswith(value, '}') or value rlike r'^\s*\{.*\}\s*$')", malformed)
+        )
+        suspect = (
+            " or ".join(f"endswith(value, '{end}')" for end in ("}}", " }", "\t}")) + " or not endswith(value, '}')"
         )
         if INNER_BRACE not in clear_of:
-            rules.append((r"contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{'", "malformed_json"))
+            suspect += r" or contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{'"
+        rules.append((f"({suspect}) and coalesce(json_array_length(concat('[', value, ']')), 0) <> 1", malformed))
+    else:
+        rules.append(("trim(value) = ''", malformed))
     digest = ["sha2(value, 256) as line_digest"] if DIGEST in feed.columns else []
     return [f"{_first_broken(rules)} as line_reason", *digest]
 
@@ -165,7 +172,7 @@ def reason(feed: LogFeed) -> str:
             rules.append((f"row.`{name}` is null{empty}", f"missing_field:{name}"))
     at = feed.timestamp_column
     zoned = feed.timestamp_zone or feed.timestamp_format or feed.format == "combined"
-    bare = "" if zoned else f" or not row.`{at}` rlike r'{OFFSET}'"
+    bare = "" if zoned else f" or not row.`{at}` rlike r'{DATED_WITH_OFFSET}'"
     rules.append((f"event_time is null{bare}", f"bad_timestamp:{at}"))
     for name, column in feed.columns.items():
         if column.allowed:

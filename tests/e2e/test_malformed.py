@@ -60,10 +60,25 @@ def test_each_malformed_line_is_held_back_with_its_reason_and_place(spark, forma
     }
     wrong = {n: (line[:120], reason, found.get(n, ("passed",))[0]) for n, (reason, line) in wanted.items()
              if found.get(n, ("",))[0] != reason}  # fmt: skip
-    assert not wrong
+    assert not wrong, "\n".join(map(str, wrong.values()))
     for n, (reason, line) in wanted.items():
         assert found[n][1] == line.decode("latin-1" if reason == "bad_encoding" else "utf-8")
     assert (result["n_rows"], result["n_quarantined"]) == (len(bad) + 1, len(bad))
+
+
+NESTED = [
+    b'{"id": "a", "at": "2024-03-05T10:00:00Z", "kind": "buy", "more": {"a": 1}}',
+    b'{"id": "b", "at": "2024-03-05T10:00:00Z", "kind": "buy", "list": [{"a": 1}, {"b": 2}]}',
+    b'{"id": "c", "at": "2024-03-05T10:00:00Z", "kind": "buy", "text": "}{ } , {"}',
+    b'  {"id": "d", "at": "2024-03-05T10:00:00Z", "kind": "buy", "more": {"a": {}} }  ',
+]
+
+
+@pytest.mark.parametrize("format_", ["json"], indirect=True)
+def test_what_only_looks_malformed_passes(spark, format_, tmp_path):
+    (tmp_path / "spool" / "bad" / f"bad-{DAY}.log").write_bytes(b"\n".join(NESTED))
+    result = run.ingest(DAY, feeds=["try__bad_json"])[0]
+    assert (result["n_rows"], result["n_quarantined"]) == (len(NESTED), 0)
 
 
 def test_there_are_enough_of_them():
