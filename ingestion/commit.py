@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from ingestion import collect
+from ingestion import collect, topics
 from ingestion.door import HEADER
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, LogFeed
 from ingestion.privacy import encrypt
@@ -33,6 +33,9 @@ QUARANTINE = {
     "reason": "string", "row_key": "string", "source": "string", "source_partition": "int", "source_position": "bigint",
     "received_date": "string", "payload": "string", "key_id": "string", "load_id": "string",
 }  # fmt: skip
+# What the engine says of a held row; the rest is completed here.
+_FOUND = {"reason", "row_key", "source", "source_partition", "source_position", "received_date", "load_id", "source_block",
+          "source_row"}  # fmt: skip
 HELD_AT_ONCE = 20_000  # rows held back that are in memory with their lines
 _ARROW = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64()}
 _HELD_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in QUARANTINE.items()])
@@ -124,45 +127,47 @@ def _dataset(place: str) -> pads.Dataset | None:
 
 
 def _write_quarantine(feed: LogFeed, load: Load, parts: str, target: str) -> int:
-    """Write the held rows of `parts` as the quarantine's file, each with its place and its sealed line; returns how many."""
+    """Write the held rows of `parts` as the quarantine's file, each with its place and its sealed line; returns how many.
+
+    The lines are read again from their file or topic: there are few of them.
+    """
     held = _dataset(f"{parts}/held=true")
     if held is None:
         return 0
-    complete = _from_files(feed, load, parts) if isinstance(feed, FilesFeed) else lambda rows: rows
-    completed = (
-        ("payload", "key_id") if isinstance(feed, FilesFeed) else ()
-    )  # a key_id there is of the feed's own columns
-    wanted = {*QUARANTINE, "source_block", "source_row"}.difference(completed)
-    wanted = [name for name in held.schema.names if name in wanted]
+    line_of = _lines(parts) if isinstance(feed, FilesFeed) else None
+    used_key = key_id()
+    keys = keys_sealing_with(used_key, str(key_path()))
+    wanted = [name for name in held.schema.names if name in _FOUND]
     system, path = fs.FileSystem.from_uri(target)
     system.create_dir(path)
     n = 0
     with pq.ParquetWriter(f"{path}/part-00000.parquet", _HELD_SCHEMA, filesystem=system) as writer:
         for batch in held.to_batches(columns=wanted, batch_size=HELD_AT_ONCE):
-            rows = complete(pa.Table.from_batches([batch]))
+            rows = pa.Table.from_batches([batch])
+            if line_of:
+                rows = _without_headers(rows.append_column("source_position", line_of(rows)))
+                rows = rows.append_column("source_partition", pa.nulls(len(rows), pa.int32()))
+            row_keys = rows["row_key"].cast(pa.string()).to_pylist()
+            sealed = [
+                encrypt(keys, text, feed.quarantine_table, "payload", row_key or source)
+                for text, row_key, source in zip(_texts(feed, rows), row_keys, rows["source"].to_pylist(), strict=True)
+            ]
+            rows = rows.append_column("payload", pa.array(sealed, pa.string()))
+            rows = rows.append_column("key_id", pa.array([used_key] * len(rows), pa.string()))
             writer.write_table(rows.select(list(QUARANTINE)).cast(_HELD_SCHEMA))
             n += len(rows)
     return n
 
 
-def _from_files(feed: FilesFeed, load: Load, parts: str) -> Callable[[pa.Table], pa.Table]:
-    """A function that completes held rows by their line's number and by the line itself, sealed, from its file."""
-    line_of, used_key = _lines(parts), key_id()
-    keys = keys_sealing_with(used_key, str(key_path()))
-
-    def complete(rows: pa.Table) -> pa.Table:
-        rows = _without_headers(rows.append_column("source_position", line_of(rows)))
+def _texts(feed: LogFeed, rows: pa.Table) -> list[str | None]:
+    """The lines of held rows, from where they came."""
+    if isinstance(feed, FilesFeed):
         places = list(zip(rows["source"].to_pylist(), rows["source_position"].to_pylist(), strict=True))
-        text_of = collect.lines_at(feed, places)
-        bound = zip(places, rows["row_key"].to_pylist(), strict=True)
-        sealed = [
-            encrypt(keys, text_of[place], feed.quarantine_table, "payload", key or place[0]) for place, key in bound
-        ]
-        rows = rows.append_column("payload", pa.array(sealed, pa.string()))
-        rows = rows.append_column("key_id", pa.array([used_key] * len(rows), pa.string()))
-        return rows.append_column("source_partition", pa.nulls(len(rows), pa.int32()))
-
-    return complete
+        found = collect.lines_at(feed, places)
+    else:
+        places = list(zip(rows["source_partition"].to_pylist(), rows["source_position"].to_pylist(), strict=True))
+        found = topics.records_at(feed, places)
+    return [found[place] for place in places]
 
 
 def _without_headers(rows: pa.Table) -> pa.Table:

@@ -7,10 +7,10 @@ written once: the declared columns of the rows that pass, and of those held back
 
 import re
 
-from pyspark.sql.connect.functions import col, expr
+from pyspark.sql.connect.functions import col
 
 from ingestion.feeds import COMBINED, DIGEST, LogFeed
-from ingestion.protect import protect, seal
+from ingestion.protect import protect
 from warehouse.settings import settings
 
 # An ISO-8601 time without an offset could mean any zone, and one without a date is today to Spark: refused, not guessed.
@@ -20,9 +20,6 @@ MAX_LINE_BYTES = 1 << 20
 HEADER = "header"
 # What lines may be known to be clear of, which saves looking for it in each.
 NON_ASCII, INNER_BRACE = "non_ascii", "inner_brace"
-# The bytes of a line that is no UTF-8 are kept one to one, as Latin-1 reads them.
-LINE_TEXT = "if(is_valid_utf8(value), value, decode(cast(value as binary), 'ISO-8859-1'))"
-
 UNREADABLE = (
     "if(row is null or row._corrupt is not null or event_time is null, "
     "raise_error('a released row is no event any more: were the columns of its feed changed?'), cast(null as string))"
@@ -30,17 +27,16 @@ UNREADABLE = (
 
 
 def judge(
-    lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = None, seal_lines: bool = False,
-    released: bool = False, clear_of: frozenset[str] = frozenset(),
+    lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = None, released: bool = False,
+    clear_of: frozenset[str] = frozenset(),
 ):  # fmt: skip
     """The judged frame of `lines`: raw columns, event_time, received_date, `origin`, reason, row_key and boolean held.
 
-    The declared columns are protected, and null in rows held back. Their lines are left out, because passing all rows
-    through Python to seal a few costs more than to parse them (whoever reads files seals those few afterwards);
-    `seal_lines` puts them in, as `payload` and `key_id`. Lines that were `released` from quarantine pass whatever held
-    them back, and arrive on their own day.
+    The declared columns are protected, and null in rows held back. Their lines are left out: whoever read them fetches
+    those few again and seals them (commit.py), because carrying all of them along costs more than to parse them. Lines
+    that were `released` from quarantine pass whatever held them back, and arrive on their own day.
     """
-    whole = [name for name in lines.columns if name != "value" or seal_lines]  # a line is not carried further in vain
+    whole = [name for name in lines.columns if name != "value"]
     parsed = lines.selectExpr(*whole, f"{_parse(feed, fields)} as parsed", *_of_line(feed, clear_of))
     rows = parsed.selectExpr("*", f"{_row(feed)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
@@ -52,14 +48,8 @@ def judge(
     passed = "if(reason is null, {}, null) as `{}`"
     columns = [passed.format(f"row.`{name}`", name) for name in feed.columns]
     held = ["reason", f"if(reason is null, null, row.`{feed.key[0]}`) as row_key"]
-    if seal_lines:
-        held += [f"if(reason is null, null, {LINE_TEXT}) as payload", "if(reason is null, null, source) as bound_to"]
     kept = judged.selectExpr(*columns, passed.format("event_time", "event_time"), "received_date", *origin, *held)
-    made = protect(kept, feed)
-    if seal_lines:
-        bound = made.withColumn("bound_to", expr("coalesce(nullif(cast(row_key as string), ''), bound_to)"))
-        made = seal(bound, feed.quarantine_table, "payload", "bound_to").drop("bound_to")
-    return made.withColumn("held", col("reason").isNotNull())
+    return protect(kept, feed).withColumn("held", col("reason").isNotNull())
 
 
 def _parse(feed: LogFeed, header: tuple[str, ...] | None = None) -> str:

@@ -61,28 +61,8 @@ def redaction(column: str) -> str:
     return f"if(`{column}` rlike '{MAYBE_PERSONAL}', {text}, `{column}`)"
 
 
-def seal(frame, table: str, column: str, bound_to: str):
-    """The frame with the text in `column` encrypted for `table` and the row named by `bound_to`; `key_id` where it is.
-
-    A null costs next to nothing: most rows of a log have nothing to seal.
-    """
-    path, used_key = str(key_path()), key_id()
-
-    @arrow_udf("string")
-    def sealed(texts: pa.Array, rows: pa.Array) -> pa.Array:
-        if texts.null_count == len(texts):
-            return texts
-        keys = keys_sealing_with(used_key, path)
-        pairs = zip(texts.to_pylist(), rows.to_pylist(), strict=True)
-        return pa.array([encrypt(keys, text, table, column, row) for text, row in pairs], pa.string())
-
-    otherwise = "key_id" if "key_id" in frame.columns else "null"
-    named = expr(f"if({column} is null, {otherwise}, '{used_key}')")
-    return frame.withColumn(column, sealed(col(column), col(bound_to))).withColumn("key_id", named)
-
-
 def unseal(frame, table: str, column: str, bound_to: str):
-    """The frame with the text in `column` as it was before `seal`; a value that does not open fails the whole."""
+    """The frame with the text in `column` decrypted; a value that does not open fails the whole."""
     path = str(key_path())
 
     @arrow_udf("string")

@@ -22,6 +22,7 @@ from warehouse.session import session
 from warehouse.settings import settings
 
 FULL = 100_000  # records of a batch that is followed: until then it is taken again, larger
+NEAR = 5_000  # records that are read on rather than skipped
 TIMEOUT_SECONDS = 20
 ORIGIN = ("source", "source_partition", "source_position")  # of a record: topic, partition, offset
 Offsets = dict[str, int]  # partition (as text, for JSON) → offset
@@ -165,7 +166,42 @@ def read(feed: KafkaFeed, ds: str, first: str | None, batch: dict):
     )  # fmt: skip
     low = f"to_utc_timestamp(cast(date_sub(received_date, {conf.late_days}) as timestamp), '{conf.tz}') as low"
     high = f"to_utc_timestamp(cast(date_add(received_date, 1) as timestamp), '{conf.tz}') as high"
-    return judge(lines.selectExpr("*", low, high), feed, *ORIGIN, seal_lines=True)
+    return judge(lines.selectExpr("*", low, high), feed, *ORIGIN)
+
+
+def records_at(feed: KafkaFeed, places: list[tuple[int, int]]) -> dict[tuple[int, int], str | None]:
+    """(partition, offset) → text of these records; bytes that are no UTF-8 are read as Latin-1, no content is None."""
+    from confluent_kafka import TopicPartition
+
+    found = {}
+    with _consumer(feed) as (client, _):
+        for partition in sorted({p for p, _ in places}):
+            offsets = sorted(offset for p, offset in places if p == partition)
+            at = None
+            for offset in offsets:
+                if at is None or offset - at > NEAR:
+                    client.assign([TopicPartition(feed.topic, partition, offset)])
+                at = None
+                while at is None or at < offset:
+                    message = client.poll(TIMEOUT_SECONDS)
+                    if message is None or message.error():
+                        why = message.error().str() if message else "no answer"
+                        raise PlatformError(
+                            f"{feed.name}: {feed.topic}/{partition} offset {offset} cannot be read again from the broker at "
+                            f"{servers(feed)} ({why}); run it again"
+                        )
+                    at = message.offset()
+                found[partition, offset] = _text(message.value())
+    return found
+
+
+def _text(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 # -- asking the broker ------------------------------------------------------------------------------------------------
@@ -197,7 +233,8 @@ def _consumer(feed: KafkaFeed) -> Iterator[tuple]:
             "topics need the package confluent-kafka: `pip install confluent-kafka`, then run again"
         ) from None
     address = servers(feed)
-    settings_ = {"bootstrap.servers": address, "group.id": "mdp", "enable.auto.commit": False, "log_level": 2}
+    settings_ = {"bootstrap.servers": address, "group.id": "mdp", "enable.auto.commit": False, "log_level": 2,
+                 "isolation.level": "read_uncommitted", "auto.offset.reset": "error"}  # fmt: skip
     client = Consumer(settings_)
     try:
         topic = client.list_topics(feed.topic, timeout=TIMEOUT_SECONDS).topics[feed.topic]
