@@ -25,7 +25,8 @@ def shown(feed: str, n_expected: int) -> Iterator[None]:
         if threading.get_ident() != thread or done or now - told < EVERY_SECONDS:
             return
         told = now
-        print(line(feed, n_expected, stages, now - started), flush=True)
+        if stages:
+            print(line(feed, n_expected, max(stages, key=lambda s: s.stage_id), now - started), flush=True)
 
     client = session().client
     client.register_progress_handler(tell)
@@ -35,9 +36,9 @@ def shown(feed: str, n_expected: int) -> Iterator[None]:
         client.remove_progress_handler(tell)
 
 
-def line(feed: str, n_expected: int, stages, seconds: float) -> str:
-    """`feed  reading  ~rows of expected  rows/s  parts`, from Spark's stages."""
-    n_tasks, finished = (sum(getattr(s, name) for s in stages) for name in ("num_tasks", "num_completed_tasks"))
+def line(feed: str, n_expected: int, stage, seconds: float) -> str:
+    """`feed  reading  ~rows of expected  rows/s  parts`, from Spark's newest stage."""
+    finished, n_tasks = stage.num_completed_tasks, stage.num_tasks
     n_rows = n_expected * finished // n_tasks if n_tasks else 0
     return (
         f"  {feed:<20} reading   ~{n_rows:>9,} of {n_expected:,} rows  ~{n_rows / seconds:,.0f} rows/s  "

@@ -102,14 +102,14 @@ def work(feed: Feed, load: Load) -> tuple[int, int]:
     how = {"files": _load_files, "kafka": _load_topic, "jdbc": _load_table}[feed.kind]
     try:
         return how(feed, load)
-    except PySparkException as error:
+    except (PySparkException, OSError) as error:
         broker = f" (the broker at {topics.servers(feed)})" if isinstance(feed, KafkaFeed) else ""
         raise PlatformError(
             f"{feed.name}: the load of {load.ds} broke off, nothing of it is published: {_cause(error)}{broker}; run it again"
         ) from error
 
 
-def _cause(error: PySparkException) -> str:
+def _cause(error: PySparkException | OSError) -> str:
     """The sentence of a long Spark message that says what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if line.startswith(("Reason: ", "Caused by: "))]

@@ -152,7 +152,8 @@ def _url(place: Destination) -> str:
         return place.base.url
     address, _, tail = place.base.url.partition("?")
     kept = [part for part in tail.split("&") if part and not part.lower().startswith("sessionvariables=")]
-    return f"{address}?{'&'.join([*kept, 'sessionVariables=sql_mode=ANSI_QUOTES'])}"
+    quotes = "sessionVariables=sql_mode=concat(@@sql_mode,',ANSI_QUOTES')"  # added, or values would be cut in silence
+    return f"{address}?{'&'.join([*kept, quotes])}"
 
 
 # -- rows that end here -----------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import subprocess
+import uuid
 
 import pytest
 import yaml
@@ -232,3 +234,28 @@ def test_a_held_line_is_shown_masked(spool):
     personal = feed.model_copy(update={"columns": feed.columns | {"name": load_feeds()[ACCESS].columns["remote_host"]}})
     assert quarantine.masked(personal, '{"name": "Li Lei", "event_id": "e1"}') == '{"name": "***", "event_id": "e1"}'
     assert "Li Lei" not in quarantine.masked(personal, '{"name": "Li Lei"')
+
+
+def test_a_full_disk_ends_the_load_and_a_larger_one_lets_it_be_repeated(spark, spool, tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(disk)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        monkeypatch.setenv("MDP_WAREHOUSE_URI", str(disk))
+        lines = b"\n".join(event(uuid.uuid4().hex, search_term=uuid.uuid4().hex) for _ in range(5_000))
+        (spool / JSON / f"{JSON}-{DAY}.jsonl").write_bytes(lines)
+        with pytest.raises(
+            PlatformError, match=f"{JSON}: the load of {DAY} broke off, nothing of it is published: .*space left"
+        ):
+            ingest(JSON)
+        assert not spark.catalog.tableExists(f"raw.{JSON}")
+        subprocess.run(["mount", "-o", "remount,size=50m", str(disk)], check=True)
+        assert ingest(JSON)["outcome"] == "repaired" and len(passed(spark, JSON, "event_id")) == 5_000
+        assert len(list((disk / "loads" / JSON / f"ds={DAY}").iterdir())) == 1  # what the first attempt left is gone
+    finally:
+        spark.sql(f"drop table if exists raw.{JSON}")
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)

@@ -1,9 +1,11 @@
 """What a feed may say, what a load reads, when it may be taken again: all that needs no engine."""
 
+from types import SimpleNamespace
+
 import pytest
 import yaml
 
-from ingestion import collect, door, jdbc, plan
+from ingestion import collect, door, jdbc, plan, progress
 from ingestion.feeds import load_feeds, pick
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
@@ -357,3 +359,24 @@ def test_door_rules_come_in_a_fixed_order():
     reasons = ("malformed_json", "missing_field:event_id", "bad_timestamp:occurred_at", "unknown_value:event_type")
     order = [rules.index(f"'{reason}'") for reason in (*reasons, "future", "too_late")]
     assert order == sorted(order)
+
+
+def test_progress_is_told_in_rows_and_parts():
+    stage = SimpleNamespace(stage_id=3, num_tasks=8, num_completed_tasks=2)
+    assert progress.line("web__events", 2_000_000, stage, 10.0).split() == (
+        "web__events reading ~ 500,000 of 2,000,000 rows ~50,000 rows/s 2 of 8 parts, 10 s".split()
+    )
+
+
+def test_a_file_that_grows_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDP_SPOOL_URI", str(tmp_path))
+    feed = _feed()
+    place = tmp_path / feed.directory
+    place.mkdir()
+    whole = place / feed.pattern.replace("{date}", DAY).replace("*", "a")
+    growing = place / feed.pattern.replace("{date}", "2024-03-04").replace("*", "b")
+    for path in (whole, growing):
+        path.write_bytes(b'{"a": 1}\n')
+    monkeypatch.setattr(collect.time, "sleep", lambda _: growing.write_bytes(b'{"a": 1}\n{"a":'))
+    files, left = collect.settled(feed, collect.spooled(feed))
+    assert [file["name"] for file in files] == [whole.name] and left == [growing.name]
