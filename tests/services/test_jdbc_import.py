@@ -655,6 +655,29 @@ def test_a_database_that_goes_half_way_is_said_and_the_next_run_reads_the_same(s
 
 
 @needs_database
+def test_a_table_altered_during_the_import_stops_it(shop, spark, feeds_file, monkeypatch):
+    fill_keys(shop, "varchar(9)", ["a", "b"])
+    feeds_file(try__x=block({"id": "int", "k": "string"}, table="try_keys"))
+    write_apart = run.write_apart
+
+    def altered_before(*args):
+        do(shop, "alter table try_keys drop column k")
+        return write_apart(*args)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(PlatformError, match="try__x: table try_keys of .* cannot be read"),
+    ):
+        patch.setattr(run, "write_apart", altered_before)
+        run.ingest(DAY, from_ds=DAY)
+    with pytest.raises(PlatformError, match="(?s)is not what feeds.yml declares:.*  - k string: declared, missing"):
+        run.ingest(DAY, from_ds=DAY)
+    assert not spark.catalog.tableExists("raw.try__x")
+    do(shop, "alter table try_keys add column k varchar(9)")
+    assert ingest(DAY, from_ds=DAY)["try__x"]["outcome"] == "repaired"
+
+
+@needs_database
 def test_a_type_that_spark_cannot_name_is_said(shop):
     if "maria" in shop.jdbc_url:
         pytest.skip("MariaDB's driver names all of its types")
