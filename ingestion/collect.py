@@ -27,7 +27,7 @@ from warehouse.settings import settings
 CHUNK = 256 << 10  # bytes that stay in the processor's cache while they are looked at
 HEAD_BYTES = 4 << 20
 LINE_END, BRACE = b"\n{"
-MEASURED_AT_ONCE = 4
+FILES_AT_ONCE = 4
 SETTLE_SECONDS = 2  # a file that did not change for so long is taken for written
 ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
@@ -109,7 +109,7 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dic
     there = [file for file in spooled(feed) if file["day"] <= ds and (not start or start <= file["day"])]
     new = [file for file in there if not _same(by_name.get(file["name"]), file)]
     new, growing = settled(feed, new)
-    with ThreadPoolExecutor(MEASURED_AT_ONCE) as pool:
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         measured = list(pool.map(functools.partial(measure, feed), new))
     for file in measured:
         taken = by_name.get(file["name"])
@@ -189,15 +189,20 @@ def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, 
     wanted: dict[str, list[int]] = {}
     for name, number in places:
         wanted.setdefault(name, []).append(number)
-    found = {}
-    for name, numbers in wanted.items():
-        numbers = sorted(set(numbers))
-        for number, line in zip(numbers, _lines_of(spool_path(feed, name), numbers), strict=True):
-            try:
-                found[name, number] = line.decode("utf-8" if feed.encoding == "utf-8" else "latin-1")
-            except UnicodeDecodeError:
-                found[name, number] = line.decode("latin-1")
-    return found
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        lines = pool.map(lambda name: list(_lines_of(spool_path(feed, name), sorted(set(wanted[name])))), wanted)
+    return {
+        (name, number): _text(line, feed.encoding)
+        for name, found in zip(wanted, lines, strict=True)
+        for number, line in zip(sorted(set(wanted[name])), found, strict=True)
+    }
+
+
+def _text(line: bytes, encoding: str) -> str:
+    try:
+        return line.decode(encoding)
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def _lines_of(path: str, numbers: list[int]) -> Iterator[bytes]:

@@ -51,7 +51,8 @@ def main() -> None:
 
 def _start(conf: Settings):
     known = read_run(conf.home).get("ports", {})
-    ports = {name: known[name] for name in ("thrift", "connect")}
+    # another engine, started at the same moment, may have taken a port that was free when it was chosen
+    ports = {name: engine.free_port(known[name], f"MDP_{name.upper()}_PORT") for name in ("thrift", "connect")}
     process = engine.launch(conf, ports)
     record_service(conf.home, "engine", psutil.Process(process.pid), ports, state="starting")
     engine.wait_until_up(psutil.Process(process.pid), ports, conf.logs_dir / "engine.log")

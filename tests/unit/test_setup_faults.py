@@ -3,8 +3,10 @@
 import shutil
 import socket
 import subprocess
+import sys
 from collections import namedtuple
 
+import psutil
 import pytest
 
 from tests.conftest import PROJECT, mdp
@@ -54,3 +56,14 @@ def test_with_a_cluster_nothing_local_is_started(tmp_path):
 def test_engine_down_says_what_to_start(tmp_path):
     said = mdp("warehouse", "sql", "select 1", home=tmp_path, check=False)
     assert said.returncode == 1 and "mdp warehouse start" in said.stderr
+
+
+def test_an_engine_whose_port_another_took_is_not_up(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "START_SECONDS", 5)
+    with socket.socket() as other, subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1)"]) as dying:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports = dict.fromkeys(("thrift", "connect"), other.getsockname()[1])
+        with pytest.raises(PlatformError, match="did not come up"):
+            engine.wait_until_up(psutil.Process(dying.pid), ports, tmp_path / "engine.log")
+        assert engine.free_port(ports["thrift"], "MDP_THRIFT_PORT") != ports["thrift"]
