@@ -49,6 +49,7 @@ def small(connectors, mariadb, kafka, tmp_path_factory):
     crashes = Crashes(tmp_path_factory.mktemp("crash"), 3, mariadb, kafka, 20_000, "1500m", "quick")
     yield crashes
     mdp("warehouse", "stop", home=crashes.home)
+    mariadb.execute("drop table if exists crash")
     if "crash" in kafka.admin().list_topics(timeout=10).topics:
         kafka.delete_topic("crash")
 
@@ -69,6 +70,7 @@ def large(connectors, mariadb, kafka, tmp_path_factory):
     crashes = Crashes(tmp_path_factory.mktemp("crash"), 20, mariadb, kafka, 100_000, "4g", "full")
     yield crashes
     mdp("warehouse", "stop", home=crashes.home)
+    mariadb.execute("drop table if exists crash")
     if "crash" in kafka.admin().list_topics(timeout=10).topics:
         kafka.delete_topic("crash")
 
