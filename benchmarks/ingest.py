@@ -8,14 +8,17 @@ jdbc_import_vs_connectorx   2,000,000 × 7 rows of MariaDB, 2 parts, to Parquet
 collect_vs_plain_spark      2,000,000 JSON events; Spark reads JSON with a schema and writes Parquet
 collect_vs_duckdb_same_job  the same with a phone number: DuckDB parses, checks, hashes, deduplicates, writes partitions
 kafka_vs_plain_spark        1,000,000 records; Spark reads the topic, parses JSON and writes Parquet
+peak_memory_of_10x_rows     peak memory of importer and engine (heap 1 GB) in these loads, divided by that of a tenth of the rows
 """
 
 import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -80,7 +83,7 @@ def event(n: int, with_phone: bool = False) -> str:
 class Bench:
     """An engine, a database, a broker and a spool in one directory."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, engine_memory: str):
         from tests.services import kafka, mariadb
         from tests.services.common import CACHE
 
@@ -95,7 +98,7 @@ class Bench:
             "MDP_HOME": str(home), "MDP_FEEDS": str(home / "feeds.yml"), "MDP_SPOOL_URI": str(home / "spool"),
             "MDP_SAMPLE": "off", "MDP_SHOP_URL": self.database.jdbc_url, "MDP_SHOP_USER": self.database.user,
             "MDP_SHOP_PASSWORD_FILE": str(home / "password"), "MDP_KAFKA_SERVERS": self.broker.bootstrap,
-            "MDP_ENGINE_MEMORY": "4g", "MDP_ENGINE_COMPILER": "full", "MDP_SPARK_MASTER": "local[2]",
+            "MDP_ENGINE_MEMORY": engine_memory, "MDP_ENGINE_COMPILER": "full", "MDP_SPARK_MASTER": "local[2]",
             "MDP_JARS": str(CACHE / "jars"),
         }  # fmt: skip
         from warehouse import jars, supervise
@@ -118,15 +121,20 @@ class Bench:
 
     # -- ours ---------------------------------------------------------------------------------------------------------
 
-    def load(self, feed: str) -> int:
-        """A load of the feed as if it were the first; returns rows in raw and in quarantine."""
-        from ingestion import run
+    def forget(self, feed: str) -> None:
+        """Make the next load of the feed its first."""
         from warehouse import state
 
         with state.engine().begin() as connection:
             for name in ("loads", "files"):
                 table = state.metadata.tables[name]
                 connection.execute(table.delete().where(table.c.feed == feed))
+
+    def load(self, feed: str) -> int:
+        """A load of the feed as if it were the first; returns rows in raw and in quarantine."""
+        from ingestion import run
+
+        self.forget(feed)
         with contextlib.redirect_stdout(io.StringIO()):
             (result,) = run.ingest(DAY, feeds=[feed])
         return result["n_rows"] + result["n_quarantined"]
@@ -146,20 +154,41 @@ class Bench:
             print(f"  round {number + 1}: other {seconds[0]:.1f} s, ours {seconds[1]:.1f} s", flush=True)
         print(f"figure {figure} = {statistics.median(ratios):.2f}", flush=True)
 
-    # -- the four -----------------------------------------------------------------------------------------------------
+    # -- sources ------------------------------------------------------------------------------------------------------
+
+    def _fill_orders(self, n: int) -> None:
+        self.database.execute("drop table if exists orders")
+        self.database.execute(
+            "create table orders (primary key (order_id)) as select cast(seq as signed) as order_id, "
+            "concat('c', lpad(seq * 7919 % 100000, 6, '0')) as customer_id, "
+            f"timestampadd(second, seq % 86000, timestamp '{DAY} 00:00:00') as ordered_at, "
+            "cast(seq % 100000 / 100 as decimal(18,2)) as amount_cny, seq % 9 as quantity, "
+            f"concat('channel-', seq % 7) as channel, concat('note of order ', seq) as note from seq_1_to_{n}"
+        )
+
+    def _fill_spool(self, name: str, n: int, with_phone: bool) -> str:
+        place = self.home / "spool" / name
+        place.mkdir(parents=True, exist_ok=True)
+        for part in range(4):
+            with (place / f"{name}-{DAY}-{part}.jsonl").open("w") as file:
+                file.writelines(event(i, with_phone) + "\n" for i in range(part, n, 4))
+        return str(place)
+
+    def _fill_topic(self, n: int) -> None:
+        if "bench" in self.broker.admin().list_topics(timeout=10).topics:
+            self.broker.delete_topic("bench")
+        self.broker.create_topic("bench", 4, {"retention.ms": "-1"})
+        stamp = 1_709_604_000_000  # 10:00 in Shanghai
+        self.broker.produce("bench", *({"value": event(i), "partition": i % 4, "timestamp": stamp} for i in range(n)))
+
+    # -- the figures --------------------------------------------------------------------------------------------------
 
     def jdbc(self) -> None:
         import connectorx
         import pyarrow.parquet as pq
 
         server = self.database
-        server.execute(
-            "create table orders (primary key (order_id)) as select cast(seq as signed) as order_id, "
-            "concat('c', lpad(seq * 7919 % 100000, 6, '0')) as customer_id, "
-            f"timestampadd(second, seq % 86000, timestamp '{DAY} 00:00:00') as ordered_at, "
-            "cast(seq % 100000 / 100 as decimal(18,2)) as amount_cny, seq % 9 as quantity, "
-            f"concat('channel-', seq % 7) as channel, concat('note of order ', seq) as note from seq_1_to_{N_ROWS}"
-        )
+        self._fill_orders(N_ROWS)
         url = f"mysql://{server.user}:{server.password}@127.0.0.1:{server.port}/mdp"
         query = "select order_id, customer_id, ordered_at, amount_cny, quantity, channel, note from orders"
 
@@ -171,16 +200,8 @@ class Bench:
         said = f"connectorx.read_sql(mysql, {query!r}, partition_on='order_id', partition_num=2) → pyarrow Parquet"
         self.compare("jdbc_import_vs_connectorx", other, said, "bench__orders", N_ROWS)
 
-    def _spool(self, name: str, with_phone: bool) -> str:
-        place = self.home / "spool" / name
-        place.mkdir(parents=True)
-        for part in range(4):
-            with (place / f"{name}-{DAY}-{part}.jsonl").open("w") as file:
-                file.writelines(event(n, with_phone) + "\n" for n in range(part, N_EVENTS, 4))
-        return str(place)
-
     def collect(self) -> None:
-        place, out = self._spool("events", False), str(self.home / "plain")
+        place, out = self._fill_spool("events", N_EVENTS, False), str(self.home / "plain")
 
         def other() -> int:
             self._spark_defaults()
@@ -193,7 +214,7 @@ class Bench:
     def same_job(self) -> None:
         import duckdb
 
-        place, out = self._spool("people", True), self.home / "duckdb"
+        place, out = self._fill_spool("people", N_EVENTS, True), self.home / "duckdb"
         kinds = {"string": "VARCHAR", "boolean": "BOOLEAN", "bigint": "BIGINT"}
         shape = json.dumps({name: kinds[column["type"]] for name, column in (EVENT | PHONE).items()})
         names = ", ".join(f"row.{name}" for name in EVENT)
@@ -232,11 +253,7 @@ class Bench:
         self.compare("collect_vs_duckdb_same_job", other, said, "bench__people", N_EVENTS)
 
     def kafka(self) -> None:
-        self.broker.create_topic("bench", 4, {"retention.ms": "-1"})
-        stamp = 1_709_604_000_000  # 10:00 in Shanghai
-        self.broker.produce(
-            "bench", *({"value": event(n), "partition": n % 4, "timestamp": stamp} for n in range(N_RECORDS))
-        )
+        self._fill_topic(N_RECORDS)
         out = str(self.home / "plain_topic")
 
         def other() -> int:
@@ -250,21 +267,64 @@ class Bench:
         said = "spark.read.format('kafka').load() → from_json → select row.*, partition, offset → write.parquet(…)"
         self.compare("kafka_vs_plain_spark", other, said, "bench__topic", N_RECORDS)
 
+    def memory(self) -> None:
+        print("\npeak_memory_of_10x_rows\n  ours   mdp ingest, engine with a heap of 1 GB", flush=True)
+        peaks: dict[str, list[int]] = {}
+        for part in (10, 10, 1):  # the first is not counted: an engine that has just started is small
+            self._fill_orders(N_ROWS // part)
+            self._fill_spool("people", N_EVENTS // part, True)
+            self._fill_topic(N_RECORDS // part)
+            for feed in ("bench__orders", "bench__people", "bench__topic"):
+                n_rows, importer, engine = self._peak(feed)
+                peaks.setdefault(feed, []).append(importer + engine)
+                print(f"  {feed:<14} {n_rows:>9,} rows: importer {importer:,} MB, engine {engine:,} MB", flush=True)
+        print(f"figure peak_memory_of_10x_rows = {max(ten / one for _, one, ten in peaks.values()):.2f}", flush=True)
+
+    def _peak(self, feed: str) -> tuple[int, int, int]:
+        """(rows, peak megabytes of the importer, of the engine) of a load as if it were the first."""
+        from warehouse import state
+        from warehouse.runfile import service_process
+
+        self.forget(feed)
+        engine = Path("/proc") / str(service_process(self.home, "engine").pid)
+        (engine / "clear_refs").write_text("5")  # from here on the peak is counted anew
+        command = [str(Path(sys.executable).parent / "mdp"), "ingest", "--ds", DAY, "--feed", feed]
+        process, importer = subprocess.Popen(command, stdout=subprocess.DEVNULL), 0
+        while process.poll() is None:  # what wait4 tells is never less than this process was when it forked
+            importer = _peak_megabytes(Path("/proc") / str(process.pid)) or importer
+            time.sleep(0.02)
+        assert process.returncode == 0
+        load = state.load(feed, DAY)
+        return load.n_rows + load.n_quarantined, importer, _peak_megabytes(engine)
+
     def _spark_defaults(self) -> None:
         """What our writes set in the session is not for the other side."""
         for name in ("spark.sql.parquet.outputTimestampType", "spark.sql.maxConcurrentOutputFileWriters"):
             self.spark.conf.unset(name)
 
 
+def _peak_megabytes(process: Path) -> int:
+    """The largest that a process of /proc was; 0 if it has just ended."""
+    found = re.search(r"VmHWM:\s+(\d+)", (process / "status").read_text())
+    return int(found[1]) >> 10 if found else 0
+
+
 def main() -> None:
-    """Run all four, or those named on the command line: jdbc, collect, same_job, kafka."""
-    with tempfile.TemporaryDirectory(prefix="mdp-bench-") as home:
-        bench = Bench(Path(home))
-        try:
-            for name in sys.argv[1:] or ("jdbc", "collect", "same_job", "kafka"):
-                getattr(bench, name)()
-        finally:
-            bench.close()
+    """Measure all, or what is named on the command line: jdbc, collect, same_job, kafka, memory."""
+    chosen = sys.argv[1:] or ["jdbc", "collect", "same_job", "kafka", "memory"]
+    for engine_memory, names in (
+        ("4g", [x for x in chosen if x != "memory"]),
+        ("1g", [x for x in chosen if x == "memory"]),
+    ):
+        if not names:
+            continue
+        with tempfile.TemporaryDirectory(prefix="mdp-bench-") as home:
+            bench = Bench(Path(home), engine_memory)
+            try:
+                for name in names:
+                    getattr(bench, name)()
+            finally:
+                bench.close()
 
 
 if __name__ == "__main__":

@@ -5,20 +5,21 @@ is the day it arrived; events are measured against that day, not against the day
 pass equals one loaded day by day.
 """
 
+import codecs
 import functools
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from pyarrow import fs
 from pyspark.sql.connect.functions import broadcast, expr, lit
 
-from ingestion.door import INNER_BRACE, NON_ASCII, judge
+from ingestion.door import MAX_LINE_BYTES, judge, line_text, shape
 from ingestion.drift import HEAD_LINES, as_read, head_of
-from ingestion.feeds import FilesFeed
+from ingestion.feeds import DIGEST, FilesFeed
 from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError
 from warehouse.session import session
@@ -26,7 +27,7 @@ from warehouse.settings import settings
 
 CHUNK = 256 << 10  # bytes that stay in the processor's cache while they are looked at
 HEAD_BYTES = 4 << 20
-LINE_END, BRACE = b"\n{"
+LINE_END, OPEN, CLOSE = b"\n{}"
 FILES_AT_ONCE = 4
 SETTLE_SECONDS = 2  # a file that did not change for so long is taken for written
 ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
@@ -71,29 +72,63 @@ def _unchanged_since(feed: FilesFeed, files: list[dict]) -> tuple[list[dict], li
 
 
 def measure(feed: FilesFeed, file: dict) -> dict:
-    """The file with its content's digest, its number of lines (a last line without a line end counts), and what of
-    door.NON_ASCII and door.INNER_BRACE it is clear_of: found here at a fraction of what looking at each line costs.
+    """The file with its content's digest, its number of lines (a last line without a line end counts), and is_plain:
+    whether it is UTF-8 without a very long line, each line begins with a brace, and no other brace is but at a line's end.
+
+    Nothing can stand before or after the object of a plain line, so Spark's reader may parse it straight from the file;
+    to look at each line in the engine costs many times what this does.
     """
     system, path = fs.FileSystem.from_uri(spool_path(feed, file["name"]))
-    digest, n_lines, n_inner, is_ascii, last, head = hashlib.sha256(), 0, 0, True, LINE_END, b""
+    digest, decoder, n_lines, is_plain, last, head = hashlib.sha256(), _utf8_decoder(), 0, True, LINE_END, b""
+    n_since_end = 0  # bytes since the beginning of the chunk that held the last line end
     try:
         with system.open_input_stream(path) as stream:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
                 seen = np.frombuffer(chunk, np.uint8)  # numpy lets other files be measured meanwhile
-                is_end, is_brace = seen == LINE_END, seen == BRACE
-                n_lines += np.count_nonzero(is_end)
-                n_inner += np.count_nonzero(is_brace[1:] & ~is_end[:-1]) + int(is_brace[0] and last != LINE_END)
-                is_ascii = is_ascii and chunk.isascii()
-                last = seen[-1]
+                is_end = seen == LINE_END
+                n_ends = int(np.count_nonzero(is_end))
+                n_lines += n_ends
+                n_since_end += len(chunk)
+                if is_plain:
+                    is_plain = n_since_end <= MAX_LINE_BYTES and _is_plain(seen, is_end, last) and decoder(chunk)
+                n_since_end = len(chunk) if n_ends else n_since_end
+                last = int(seen[-1])
                 head = head if len(head) >= HEAD_BYTES else head + chunk
     except OSError as error:
         raise PlatformError(f"{feed.name}: {path} cannot be read: {error}; nothing of this load was taken") from None
     head = b"\n".join(head.split(b"\n", HEAD_LINES)[:HEAD_LINES])
     found = head_of(feed, file["name"], head) if head else {}
-    n_lines += int(last != LINE_END)
-    clear_of = [what for what, is_clear in ((NON_ASCII, is_ascii), (INNER_BRACE, not n_inner)) if is_clear]
-    return {**file, "digest": digest.hexdigest(), "n_lines": int(n_lines), "clear_of": clear_of, **found}
+    is_plain = is_plain and decoder(b"", final=True)
+    return {
+        **file,
+        "digest": digest.hexdigest(),
+        "n_lines": n_lines + (last != LINE_END),
+        "is_plain": is_plain,
+        **found,
+    }
+
+
+def _is_plain(seen: np.ndarray, is_end: np.ndarray, last: int) -> bool:
+    """Whether braces stand where a plain file has them; `last` is the byte before."""
+    begins, closed = np.empty_like(is_end), np.empty_like(is_end)
+    begins[0], begins[1:] = last == LINE_END, is_end[:-1]
+    closed[0], closed[1:] = last == CLOSE, seen[:-1] == CLOSE
+    return np.array_equal(seen == OPEN, begins) and not np.any(closed & ~is_end)
+
+
+def _utf8_decoder() -> Callable[..., bool]:
+    """A function that takes a text piece by piece and says whether it is UTF-8 so far."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def decode(piece: bytes, final: bool = False) -> bool:
+        try:
+            decoder.decode(piece, final)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    return decode
 
 
 def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dict]) -> dict:
@@ -146,41 +181,47 @@ def read(feed: FilesFeed, inputs: dict):
     reach no day that is rebuilt.
     """
     feed = as_read(feed, inputs["files"])
-    shapes = {tuple(file["fields"]) if "fields" in file else None for file in inputs["files"]} or {None}
-    frames = []
-    for fields in sorted(shapes, key=str):  # files with the same columns in the same order are read together
-        files = [f for f in inputs["files"] if (tuple(f["fields"]) if "fields" in f else None) == fields]
-        clear_of = _clear_of(files)
-        frames.append(judge(_read_lines(feed, inputs, files), feed, *ORIGIN, fields=fields, clear_of=clear_of))
+    # a type that nobody reads is not parsed by the reader, and so is not checked
+    unread = any(column.action == "drop" and column.type != "string" for column in feed.columns.values())
+    may_be_plain = feed.format == "json" and feed.encoding == "utf-8" and DIGEST not in feed.columns and not unread
+    alike: dict[tuple, list[dict]] = {}  # files with the same columns in the same order are read together
+    for file in inputs["files"]:
+        fields = tuple(file["fields"]) if "fields" in file else None
+        alike.setdefault((fields, may_be_plain and file.get("is_plain", False)), []).append(file)
+    frames = [
+        judge(_arriving(_lines_in(feed, files, is_plain), files, inputs["first"]), feed, *ORIGIN, fields=fields)
+        for (fields, is_plain), files in sorted(alike.items(), key=str)
+    ]
+    if not frames:
+        empty = session().createDataFrame([], "value string, source string, source_block bigint, source_row bigint")
+        frames = [judge(_arriving(empty, [], inputs["first"]), feed, *ORIGIN)]
     return functools.reduce(lambda one, other: one.union(other), frames)
 
 
-def _clear_of(files: list[dict]) -> frozenset[str]:
-    """What all of the files are clear of."""
-    return frozenset.intersection(*(frozenset(file.get("clear_of", ())) for file in files)) if files else frozenset()
+def _lines_in(feed: FilesFeed, files: list[dict], is_plain: bool):
+    """The lines of some files with their place."""
+    reader = session().read.option("lineSep", "\n")
+    paths = [spool_path(feed, file["name"]) for file in files]
+    place = ("_metadata.file_name as source", "_metadata.file_block_start as source_block")
+    row = "monotonically_increasing_id() as source_row"
+    if is_plain:
+        schema, options = shape(feed)
+        return reader.schema(schema).options(**options).json(paths).selectExpr("struct(*) as parsed", *place, row)
+    value = "decode(cast(value as binary), 'ISO-8859-1')" if feed.encoding == "latin-1" else "value"
+    value = f"if(startswith({value}, '\ufeff'), substring({value}, 2), {value}) as value"
+    return reader.text(paths).selectExpr("value", *place, row).selectExpr(value, *ORIGIN)
 
 
-def _read_lines(feed: FilesFeed, inputs: dict, files: list[dict]):
-    """The lines of some files of a load, with their place, their arrival and its bounds."""
-    spark = session()
-    if files:
-        lines = spark.read.option("lineSep", "\n").text([spool_path(feed, file["name"]) for file in files])
-        where = ("_metadata.file_name as source", "_metadata.file_block_start as source_block")
-        lines = lines.selectExpr("value", *where, "monotonically_increasing_id() as source_row")
-    else:
-        lines = spark.createDataFrame([], "value string, source string, source_block bigint, source_row bigint")
-    if NON_ASCII not in _clear_of(files):
-        value = "decode(cast(value as binary), 'ISO-8859-1')" if feed.encoding == "latin-1" else "value"
-        value = f"if(startswith({value}, '\ufeff'), substring({value}, 2), {value}) as value"
-        lines = lines.selectExpr(value, *ORIGIN)
-    arrivals = _arrivals(files, inputs["first"])
+def _arriving(lines, files: list[dict], first: str | None):
+    """Lines with their file's header, arrival and bounds."""
+    arrivals = _arrivals(files, first)
     same = {tuple(arrival.values()) for arrival in arrivals.values()}
     if len(same) == 1:  # as in most loads: no need to look at names
         lines = lines.withColumns({name: lit(value) for name, value in next(iter(arrivals.values())).items()})
     else:
         rows = [(name, *arrival.values()) for name, arrival in arrivals.items()]
         known = "source string, header string, received_date string, low string, high string"
-        lines = lines.join(broadcast(spark.createDataFrame(rows, known)), "source")
+        lines = lines.join(broadcast(session().createDataFrame(rows, known)), "source")
     return lines.withColumns({bound: expr(f"cast({bound} as timestamp)") for bound in ("low", "high")})
 
 
@@ -192,17 +233,10 @@ def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, 
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         lines = pool.map(lambda name: list(_lines_of(spool_path(feed, name), sorted(set(wanted[name])))), wanted)
     return {
-        (name, number): _text(line, feed.encoding)
+        (name, number): line_text(line, feed.encoding)
         for name, found in zip(wanted, lines, strict=True)
         for number, line in zip(sorted(set(wanted[name])), found, strict=True)
     }
-
-
-def _text(line: bytes, encoding: str) -> str:
-    try:
-        return line.decode(encoding)
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
 
 
 def _lines_of(path: str, numbers: list[int]) -> Iterator[bytes]:

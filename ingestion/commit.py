@@ -63,21 +63,24 @@ def write_apart(frame, feed: Feed, load: Load, spec: dict[str, str]) -> Written:
     place = "/".join((home_of(feed.name, spec), uuid.uuid4().hex[:12]))
     stamped = frame.selectExpr("*", f"'{load.load_id}' as load_id")
     columns = {f.name: f.dataType.simpleString() for f in stamped.schema.fields}
+    # A dictionary of values that are nearly all different is built for nothing.
+    plain = {f"parquet.enable.dictionary#{name}": "false" for name in _different(feed) if name in columns}
+    writer = stamped.write.options(**plain)
     if isinstance(feed, JdbcFeed):
-        stamped.write.parquet(f"{place}/rows")
+        writer.parquet(f"{place}/rows")
         return Written(place, columns, _count(f"{place}/rows"), 0)
     # Both kinds of rows are written at once: without this Spark would sort them by kind first.
     spark.conf.set("spark.sql.maxConcurrentOutputFileWriters", "8")
-    # A dictionary of values that are nearly all different is built for nothing.
-    plain = {f"parquet.enable.dictionary#{name}": "false" for name in _different(feed) if name in columns}
-    stamped.write.partitionBy("held").options(**plain).parquet(f"{place}/parts")
+    writer.partitionBy("held").parquet(f"{place}/parts")
     n_quarantined = _write_quarantine(feed, load, f"{place}/parts", f"{place}/quarantine")
     kept = stored_columns(feed) | {name: columns[name] for name in _CARRIED if name in columns}
     return Written(place, kept, _count(f"{place}/parts/held=false"), n_quarantined)
 
 
-def _different(feed: LogFeed) -> list[str]:
+def _different(feed: Feed) -> list[str]:
     """The columns of a load in which nearly each row has a value of its own."""
+    if isinstance(feed, JdbcFeed):
+        return list(feed.key) if len(feed.key) == 1 else []
     return [*feed.key, feed.timestamp_column, "event_time", "source_row", "source_position"]
 
 

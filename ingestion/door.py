@@ -18,26 +18,25 @@ DATED_WITH_OFFSET = r"^[0-9]{4}-.*(Z|[+-][0-9]{2}:?[0-9]{2})$"
 COMBINED_TIME = "dd/MMM/yyyy:HH:mm:ss Z"
 MAX_LINE_BYTES = 1 << 20
 HEADER = "header"
-# What lines may be known to be clear of, which saves looking for it in each.
-NON_ASCII, INNER_BRACE = "non_ascii", "inner_brace"
 UNREADABLE = (
     "if(row is null or row._corrupt is not null or event_time is null, "
     "raise_error('a released row is no event any more: were the columns of its feed changed?'), cast(null as string))"
 )
 
 
-def judge(
-    lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = None, released: bool = False,
-    clear_of: frozenset[str] = frozenset(),
-):  # fmt: skip
+def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = None, released: bool = False):
     """The judged frame of `lines`: raw columns, event_time, received_date, `origin`, reason, row_key and boolean held.
 
+    Each line is a text `value`, or a struct `parsed` of shape() whose text needs no look (see collect.measure).
     The declared columns are protected, and null in rows held back. Their lines are left out: whoever read them fetches
     those few again and seals them (commit.py), because carrying all of them along costs more than to parse them. Lines
     that were `released` from quarantine pass whatever held them back, and arrive on their own day.
     """
-    whole = [name for name in lines.columns if name != "value"]
-    parsed = lines.selectExpr(*whole, f"{_parse(feed, fields)} as parsed", *_of_line(feed, clear_of))
+    if "parsed" in lines.columns:
+        parsed = lines.selectExpr("*", "cast(null as string) as line_reason")
+    else:
+        whole = [name for name in lines.columns if name != "value"]
+        parsed = lines.selectExpr(*whole, f"{_parse(feed, fields)} as parsed", *_of_line(feed))
     rows = parsed.selectExpr("*", f"{_row(feed)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
     if released:
@@ -52,8 +51,8 @@ def judge(
     return protect(kept, feed).withColumn("held", col("reason").isNotNull())
 
 
-def _parse(feed: LogFeed, header: tuple[str, ...] | None = None) -> str:
-    """SQL of the line as a struct with `_corrupt`, null fields where it holds nothing.
+def shape(feed: LogFeed, header: tuple[str, ...] | None = None) -> tuple[str, dict[str, str]]:
+    """(schema, options) for Spark's parser of a line: null fields where it holds nothing, `_corrupt` if it does not parse.
 
     Fields of a CSV are texts here: Spark's own conversion would read 12,50 as 1250.
     """
@@ -70,7 +69,12 @@ def _parse(feed: LogFeed, header: tuple[str, ...] | None = None) -> str:
         )
     kinds = {name: _wide(feed.columns[name].type) if feed.format == "json" else "string" for name in names}
     fields = ", ".join(f"`{name}` {kind}" for name, kind in (kinds | {"_corrupt": "string"}).items())
-    options |= {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
+    return fields, options | {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
+
+
+def _parse(feed: LogFeed, header: tuple[str, ...] | None) -> str:
+    """SQL of the line as a struct of that shape."""
+    fields, options = shape(feed, header)
     function, text = ("from_json", "value") if feed.format == "json" else ("from_csv", "rtrim('\\r', value)")
     named = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
     return f"{function}({text}, '{fields}', map({named}))"
@@ -120,16 +124,13 @@ def _event_time(feed: LogFeed) -> str:
     return f"try_to_timestamp({at}, '{pattern}')" if pattern else f"try_cast({at} as timestamp)"
 
 
-def _of_line(feed: LogFeed, clear_of: frozenset[str]) -> list[str]:
+def _of_line(feed: LogFeed) -> list[str]:
     """SQL of what is seen in the text itself: line_reason, the first rule that it breaks, and line_digest if declared.
 
     Spark's JSON parser takes the first object of a line and forgets what follows, so a line that may hold more is parsed
-    as a list of one; cheap tests come first, a regular expression costs like parsing. What lines are `clear_of` is not
-    looked for.
+    as a list of one; cheap tests come first, a regular expression costs like parsing.
     """
-    rules = [(f"octet_length(value) > {MAX_LINE_BYTES}", "too_long")]
-    if NON_ASCII not in clear_of:
-        rules.append(("not is_valid_utf8(value)", "bad_encoding"))
+    rules = [(f"octet_length(value) > {MAX_LINE_BYTES}", "too_long"), ("not is_valid_utf8(value)", "bad_encoding")]
     if getattr(feed, "header", False):
         rules.append(("value = header", HEADER))
     malformed = f"malformed_{feed.format}"
@@ -140,8 +141,7 @@ def _of_line(feed: LogFeed, clear_of: frozenset[str]) -> list[str]:
         suspect = (
             " or ".join(f"endswith(value, '{end}')" for end in ("}}", " }", "\t}")) + " or not endswith(value, '}')"
         )
-        if INNER_BRACE not in clear_of:
-            suspect += r" or contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{'"
+        suspect += r" or contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{'"
         rules.append((f"({suspect}) and coalesce(json_array_length(concat('[', value, ']')), 0) <> 1", malformed))
     else:
         rules.append(("trim(value) = ''", malformed))
@@ -170,3 +170,11 @@ def reason(feed: LogFeed) -> str:
             rules.append((f"row.`{name}` not in ({values})", f"unknown_value:{name}"))
     rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
     return f"coalesce(line_reason, {_first_broken(rules)})"
+
+
+def line_text(line: bytes, encoding: str = "utf-8") -> str:
+    """The text of a line that was held back; bytes that are none in its encoding are kept one to one, as Latin-1."""
+    try:
+        return line.decode(encoding)
+    except UnicodeDecodeError:
+        return line.decode("latin-1")

@@ -1,8 +1,9 @@
 """Cutting a read into parts of about equal size that cover every row exactly once.
 
-The cuts are quantiles of the split column, so gaps and outliers do no harm; a value that many rows share cannot be cut
-and makes its part large, which is said. Rows without a value are a part of their own. The parts are ranges in the
-database's own order, so a text, a date or a number splits alike, and an index on the column serves each part.
+A key that counts up almost without gaps is cut into equal steps. Other cuts are quantiles of the split column, so gaps
+and outliers do no harm; a value that many rows share cannot be cut and makes its part large, which is said. Rows
+without a value are a part of their own. The parts are ranges in the database's own order, so a text, a date or a number
+splits alike, and an index on the column serves each part.
 """
 
 from datetime import date, datetime
@@ -11,6 +12,7 @@ from ingestion.feeds import JdbcFeed
 from ingestion.jdbc_source import Source
 
 SAMPLE = 1000  # keys looked at per part: the sizes then differ by some per cent
+DENSE = 1.2  # numbers from lowest to highest per key, at most: so much more than its share a step may then hold
 HOT = 1.5  # a part larger than its share by this factor is said
 KEY = "mdp_split"  # the split column beside the columns that are read, which may come as texts
 
@@ -20,10 +22,17 @@ def find(source: Source, feed: JdbcFeed, rows: str) -> dict:
     with the column `mdp_split`), also `n_rows`, `n_nulls` and `shares` (of the rows with a value, per part).
     """
     if feed.bounds:
-        return {"cuts": _strides(feed)}
-    key = source.quoted(KEY)
-    ((n_rows, n_keys),) = source.ask(f"select count(*) as n_rows, count({key}) as n_keys from {rows}", as_text=False)
-    wanted = SAMPLE * feed.splits
+        return {"cuts": _strides(feed, *feed.bounds)}
+    key, kind = source.quoted(KEY), feed.columns[feed.split_by].type
+    is_unique_number = kind in ("int", "bigint") and feed.key == (feed.split_by,)
+    ends = f", min({key}) as low, max({key}) as high" if is_unique_number else ""
+    ((n_rows, n_keys, *ends),) = source.ask(
+        f"select count(*) as n_rows, count({key}) as n_keys{ends} from {rows}", as_text=False
+    )
+    known, wanted = {"n_rows": n_rows, "n_nulls": n_rows - n_keys}, SAMPLE * feed.splits
+    if ends and n_keys > wanted and (high := int(ends[1])) - (low := int(ends[0])) < DENSE * n_keys:
+        cuts = _strides(feed, low, high + 1)
+        return {"cuts": cuts, "shares": [round(1 / feed.splits, 4)] * feed.splits, **known}
     some = f" and {source.dialect.random} < {wanted / n_keys:.9f}" if n_keys > wanted else ""
     # A database need not keep the order of a subquery, so the rows carry their place. Spark is not asked to sort: it would
     # ask for the rows twice. (Derby cannot number rows in an order; its order of texts is Python's.)
@@ -33,7 +42,7 @@ def find(source: Source, feed: JdbcFeed, rows: str) -> dict:
     found = sorted(source.ask(sql, as_text=False), key=lambda row: row[1]) if n_keys else []
     sample = [str(value) for value, _ in found]
     cuts, shares = _quantiles(sample, feed.splits)
-    return {"cuts": cuts, "n_rows": n_rows, "n_nulls": n_rows - n_keys, "shares": shares}
+    return {"cuts": cuts, "shares": shares, **known}
 
 
 def _quantiles(sample: list[str], parts: int) -> tuple[list[str], list[float]]:
@@ -48,10 +57,9 @@ def _quantiles(sample: list[str], parts: int) -> tuple[list[str], list[float]]:
     return cuts, shares
 
 
-def _strides(feed: JdbcFeed) -> list[str]:
-    """Equal steps between the bounds that the feed gives; rows outside fall into the first and the last part."""
+def _strides(feed: JdbcFeed, low, high) -> list[str]:
+    """Equal steps between two bounds; rows outside fall into the first and the last part."""
     kind = feed.columns[feed.split_by].type
-    low, high = feed.bounds
     steps = range(1, feed.splits)
     if kind == "date":
         low, high = (date.fromisoformat(str(b)).toordinal() for b in (low, high))

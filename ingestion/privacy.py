@@ -129,6 +129,8 @@ def normalise_plain(text: str | None) -> str | None:
 
 def _digits(text: str) -> str:
     """The decimal digits of a text, of whatever script, as ASCII."""
+    if text.isascii() and text.isdigit():
+        return text
     return "".join(str(unicodedata.decimal(c)) for c in text if c.isdecimal())
 
 

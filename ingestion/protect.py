@@ -37,20 +37,27 @@ def stored_columns(feed: Feed) -> dict[str, str]:
 def protect(frame, feed: Feed):
     """The frame with each declared action applied; the frame itself if the feed declares none.
 
-    `key_id` names the block that sealed the row, or, if nothing of it is sealed, the one its hashes come from.
+    `key_id` names the block that sealed the row, or, if nothing of it is sealed, the one its hashes come from. Only what
+    an action needs goes through Python.
     """
     if redacted := _actions(feed, "redact"):
         frame = frame.withColumns({name: expr(redaction(name)) for name in redacted})
-    if not _actions(feed, *NEED_KEY, "mask", "coarsen", "drop"):
+    stored, acted = stored_columns(feed), _actions(feed, *NEED_KEY, "mask", "coarsen")
+    if not acted and not _actions(feed, "drop"):
         return frame
-    carried = [f for f in frame.schema.fields if f.name not in feed.columns]
-    types = stored_columns(feed) | {f.name: f.dataType.simpleString() for f in carried}
-    actions = [(name, column.action, column.format) for name, column in feed.columns.items()]
-    actions += [(f.name, None, None) for f in carried]
-    path = str(key_path()) if _actions(feed, *NEED_KEY) else None
-    used_key = (key_id() if _actions(feed, "encrypt") else key_ids()[0]) if path else None
-    work = arrow_protector(list(types), actions, list(feed.key), feed.raw_table, path, used_key)
-    return frame.mapInArrow(work, ", ".join(f"`{name}` {kind}" for name, kind in types.items()))
+    shown = {name: f"`{name}`" for name in (*stored, *(name for name in frame.columns if name not in feed.columns))}
+    if acted:
+        path = str(key_path()) if "key_id" in stored else None
+        used_key = (key_id() if _actions(feed, "encrypt") else key_ids()[0]) if path else None
+        made = {name: stored[name] for column in acted for name in feed.columns[column].stored(column)}
+        keys = [name for name in feed.key if _actions(feed, "encrypt") and name not in acted]
+        actions = [(name, feed.columns[name].action, feed.columns[name].format) for name in acted]
+        work = arrow_protector([*acted, *keys], actions, list(feed.key), feed.raw_table, path, used_key)
+        result = arrow_udf(", ".join(f"`{name}` {kind}" for name, kind in made.items()))(work)
+        frame = frame.withColumn("mdp_made", result(*[col(f"`{name}`") for name in (*acted, *keys)]))
+        shown |= {name: f"mdp_made.`{name}`" for name in made}
+        shown |= {"key_id": f"'{used_key}'"} if path else {}
+    return frame.selectExpr(*[f"{sql} as `{name}`" for name, sql in shown.items()])
 
 
 def redaction(column: str) -> str:
@@ -75,29 +82,28 @@ def unseal(frame, table: str, column: str, bound_to: str):
 
 
 def arrow_protector(
-    names: list[str], actions: list, key_columns: list[str], table: str, path: str | None, used_key: str | None
+    taken: list[str], actions: list, key_columns: list[str], table: str, path: str | None, used_key: str | None
 ):
-    """A function over Arrow batches that applies `actions` = (column, action, format) and returns columns `names`.
+    """A function that takes the columns `taken` as Arrow arrays and returns what `actions` = (column, action, format) make
+    of them, as one array of structs.
 
     Without a `path` the actions need no key. Free text is masked before (`redaction`).
     """
 
-    def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def work(*arrays: pa.Array) -> pa.Array:
         keys = keys_sealing_with(used_key, path) if path else None
-        for batch in batches:
-            columns = {"key_id": pa.array([used_key] * batch.num_rows, pa.string())}
-            for name, action, kind in actions:
-                columns |= apply_action(batch, name, action, kind, keys, key_columns, table)
-            yield pa.RecordBatch.from_pydict({name: columns[name] for name in names})
+        batch = pa.RecordBatch.from_arrays(list(arrays), names=taken)
+        made = {}
+        for name, action, kind in actions:
+            made |= apply_action(batch, name, action, kind, keys, key_columns, table)
+        return pa.StructArray.from_arrays(list(made.values()), names=list(made))
 
     return work
 
 
 def apply_action(batch: pa.RecordBatch, name: str, action, kind, keys, key_columns: list[str], table: str) -> dict:
-    """What one column becomes: new name → Arrow array (empty if it is dropped)."""
+    """What one column becomes: new name → Arrow array."""
     column = batch.column(name)
-    if action == "drop":
-        return {}
     if action == "coarsen":
         return {name: pa.array([coarsen(v) for v in column.to_pylist()], pa.float64())}
     if action == "encrypt":
@@ -109,7 +115,7 @@ def apply_action(batch: pa.RecordBatch, name: str, action, kind, keys, key_colum
         made[f"{name}_hash"] = pa.array([keyed_hash(keys, kind, text) for text in column.to_pylist()], pa.string())
     if action in ("mask", "hash_and_mask"):
         made[f"{name}_mask"] = pa.array([MASK[kind](text) for text in column.to_pylist()], pa.string())
-    return made or {name: column}
+    return made
 
 
 def reseal(frame, table: str, columns: dict[str, str], rows_of):

@@ -5,6 +5,7 @@ day is replaced whole, its rows are counted, and only then is the load published
 and the next run of the same day does it again from the same inputs.
 """
 
+import functools
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -76,7 +77,8 @@ def _ingest_feed(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_
     with state.lock(f"ingest {feed.name}"):
         outcome, note = plan.decide(feed, ds, from_ds, reload, accept_gap)
         if outcome in ("loaded", "repaired", "again"):
-            state.publish_load(feed.name, ds, *work(feed, state.load(feed.name, ds)))
+            done = work(feed, state.load(feed.name, ds), is_new=outcome != "repaired")
+            state.publish_load(feed.name, ds, *done)
         load = state.load(feed.name, ds)
     result = {
         "feed": feed.name,
@@ -97,9 +99,13 @@ def _ingest_feed(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_
     return result
 
 
-def work(feed: Feed, load: Load) -> tuple[int, int]:
-    """Read, protect, write apart, count and replace what the intent says; returns the rows in raw and in quarantine."""
-    how = {"files": _load_files, "kafka": _load_topic, "jdbc": _load_table}[feed.kind]
+def work(feed: Feed, load: Load, is_new: bool = False) -> tuple[int, int]:
+    """Read, protect, write apart, count and replace what the intent says; returns the rows in raw and in quarantine.
+
+    What the source counted for an intent that `is_new` need not be counted again.
+    """
+    table = functools.partial(_load_table, is_new=is_new)
+    how = {"files": _load_files, "kafka": _load_topic, "jdbc": table}[feed.kind]
     try:
         return how(feed, load)
     except (PySparkException, OSError) as error:
@@ -138,10 +144,11 @@ def _with_released(frame, feed: FilesFeed | KafkaFeed, released: list, *origin: 
     return frame.unionByName(quarantine.read_released(feed, released, *origin), allowMissingColumns=True)
 
 
-def _load_table(feed: JdbcFeed, load: Load) -> tuple[int, int]:
+def _load_table(feed: JdbcFeed, load: Load, is_new: bool) -> tuple[int, int]:
     spec = {"ds": load.ds}
     source, rows = jdbc.read(feed, load.inputs)
-    expected = source.count()
+    counted = load.inputs.get("splits", {}).get("n_rows") if is_new else None
+    expected = source.count() if counted is None else counted
     with jdbc.faults(feed), progress.shown(feed.name, expected):
         written = write_apart(rows, feed, load, spec)
     # A source in use may change between count and read; what was written must then lie between two counts.

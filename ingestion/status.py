@@ -18,13 +18,7 @@ def _line(feed: Feed, loads: list[Load], newest: str | None) -> dict:
     last = loads[-1] if loads else None
     is_open = bool(last and last.inputs.get("open"))
     done = [load for load in loads if load.status == "published"]
-    counted = (
-        last.inputs["batches"]
-        if is_open
-        else [{"n_rows": last.n_rows, "n_quarantined": last.n_quarantined}]
-        if last
-        else []
-    )
+    counted = last.inputs["batches"] if is_open else [vars(last)] if last else []
     rows, held = (sum(part.get(name) or 0 for part in counted) for name in ("n_rows", "n_quarantined"))
     notes = [f"column {d['column_name']} ({d['type']}) is new since {d['first_ds']}" for d in state.drift(feed.name)]
     if last and last.inputs.get("gaps"):

@@ -1,8 +1,8 @@
 """Jars that no wheel brings: JDBC drivers and the Kafka connector, fetched once and put on the engine's class path.
 
 They come over HTTPS from the user's Maven repository: MDP_MAVEN_URL, else the mirror of central in ~/.m2/settings.xml,
-else Maven Central. Versions and checksums stand here, so it does not matter which repository answers. Neither Maven nor
-Java is needed.
+else the one that Spark's own `--packages` would ask. Versions and checksums stand here, so it does not matter which
+repository answers. Neither Maven nor Java is needed.
 """
 
 import base64
@@ -13,6 +13,7 @@ import re
 import sys
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ from warehouse.errors import PlatformError, unknown
 from warehouse.runfile import service_process
 from warehouse.settings import settings
 
-MAVEN_CENTRAL = "https://repo1.maven.org/maven2"
 RESTART = "`mdp warehouse stop && mdp warehouse start`"
+IVY_DEFAULT = "ivy.ibiblio.default.artifact.root"
 SETTINGS_XML = "~/.m2/settings.xml"
 TIMEOUT_SECONDS = 60  # for an answer to begin, and between two pieces of it
 
@@ -163,7 +164,7 @@ def download(jar: Jar, folder: Path) -> bool:
 
 def repository() -> tuple[str, str | None]:
     """The Maven repository's URL without login, and the login `user:password` if the configured URL has one."""
-    url = os.environ.get("MDP_MAVEN_URL") or _mirror_of_central() or MAVEN_CENTRAL
+    url = os.environ.get("MDP_MAVEN_URL") or _mirror_of_central() or _repository_of_spark()
     parts = urlsplit(url.strip())
     login, _, host = parts.netloc.rpartition("@")
     clean = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
@@ -187,6 +188,17 @@ def _mirror_of_central() -> str | None:
         if serves & {"central", "*", "external:*"} and "!central" not in serves:
             return mirror.findtext("{*}url")
     return None
+
+
+def _repository_of_spark() -> str:
+    """The default of Ivy, which pyspark brings to resolve packages."""
+    import pyspark
+
+    (ivy,) = (Path(pyspark.__file__).parent / "jars").glob("ivy-*.jar")
+    with zipfile.ZipFile(ivy) as jar:
+        lines = jar.read("org/apache/ivy/core/settings/repository.properties").decode().splitlines()
+    (url,) = (value for key, _, value in (line.partition(" = ") for line in lines) if key == IVY_DEFAULT)
+    return url
 
 
 def _get(url: str, credentials: str | None) -> bytes:

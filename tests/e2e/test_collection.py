@@ -10,6 +10,7 @@ import yaml
 
 from ingestion import plan, privacy, quarantine, run, status
 from ingestion.feeds import PATH, load_feeds
+from tests.conftest import SERVICES_REQUIRED
 from warehouse import state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
@@ -243,6 +244,7 @@ def test_a_full_disk_ends_the_load_and_a_larger_one_lets_it_be_repeated(spark, s
         ["mount", "-t", "tmpfs", "-o", "size=200k", "none", str(disk)], capture_output=True, text=True
     )
     if mounted.returncode:
+        assert not SERVICES_REQUIRED, mounted.stderr
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     try:
         monkeypatch.setenv("MDP_WAREHOUSE_URI", str(disk))

@@ -6,6 +6,7 @@ import yaml
 from ingestion import privacy, run
 from ingestion.feeds import load_feeds
 from tests.e2e.malformed import DAY, GOOD, RULES, TYPES, combined_lines, csv_lines, json_lines
+from warehouse import state
 from warehouse.keys import key_path
 
 COLUMNS = {name: {"type": kind, "class": "internal"} | RULES.get(name, {}) for name, kind in TYPES.items()}
@@ -22,7 +23,18 @@ GOOD_LINES = {
     "csv": ",".join(map(str, GOOD.values())).encode(),
     "combined": b'1.2.3.4 - - [05/Mar/2024:10:00:00 +0800] "GET / HTTP/1.1" 200 23 "-" "curl/8"',
 }
-LINES = {"json": json_lines, "csv": csv_lines, "combined": combined_lines}
+
+
+def plain_lines():
+    """The malformed JSON lines that a plain file may hold, which Spark's own reader takes."""
+    for line, reason in json_lines():
+        is_alone = line[:1] == b"{" and b"{" not in line[1:] and b"}" not in line[:-1]
+        if is_alone and reason not in ("bad_encoding", "too_long"):
+            yield line, reason
+
+
+LINES = {"json": json_lines, "plain": plain_lines, "csv": csv_lines, "combined": combined_lines}
+FEEDS["plain"], GOOD_LINES["plain"] = FEEDS["json"], GOOD_LINES["json"]
 
 
 @pytest.fixture(params=FEEDS)
@@ -50,6 +62,8 @@ def test_each_malformed_line_is_held_back_with_its_reason_and_place(spark, forma
         wanted[len(lines)] = (reason, line)
     (tmp_path / "spool" / "bad" / f"bad-{DAY}.log").write_bytes(b"\n".join([*lines, good]))
     result = run.ingest(DAY, feeds=[f"try__bad_{format_}"])[0]
+    (file,) = state.load(f"try__bad_{format_}", DAY).inputs["files"]
+    assert file["is_plain"] == (format_ == "plain")
     table, keys = f"quarantine.try__bad_{format_}", privacy.read_keys(str(key_path()))
     found = {
         row.source_position: (
@@ -82,4 +96,5 @@ def test_what_only_looks_malformed_passes(spark, format_, tmp_path):
 
 
 def test_there_are_enough_of_them():
-    assert sum(len(list(made())) for made in LINES.values()) >= 200
+    assert sum(len(list(made())) for made in (json_lines, csv_lines, combined_lines)) >= 200
+    assert len(list(plain_lines())) >= 80

@@ -83,7 +83,7 @@ def points(kind: str, seeds: list[int]) -> list[Point]:
 class Crashes:
     """A warehouse with the sources of one size in `home`."""
 
-    def __init__(self, home: Path, n_feeds: int, mariadb, kafka, batch: int, memory: str, compiler: str):
+    def __init__(self, home: Path, mariadb, kafka, n_feeds: int, batch: int, memory: str, compiler: str):
         self.home, self.services = home, {"database": mariadb, "broker": kafka}
         home.mkdir(parents=True, exist_ok=True)
         (home / "password").write_text(mariadb.password)

@@ -44,14 +44,25 @@ def say(capsys):
     return tell
 
 
-@pytest.fixture(scope="module")
-def small(connectors, mariadb, kafka, tmp_path_factory):
-    crashes = Crashes(tmp_path_factory.mktemp("crash"), 3, mariadb, kafka, 20_000, "1500m", "quick")
-    yield crashes
-    mdp("warehouse", "stop", home=crashes.home)
+def crashes(mariadb, kafka, home, **size):
+    """A warehouse of that size, and afterwards nothing of it on the session's servers."""
+    yield Crashes(home, mariadb, kafka, **size)
+    mdp("warehouse", "stop", home=home)
     mariadb.execute("drop table if exists crash")
     if "crash" in kafka.admin().list_topics(timeout=10).topics:
         kafka.delete_topic("crash")
+
+
+@pytest.fixture(scope="module")
+def small(connectors, mariadb, kafka, tmp_path_factory):
+    home = tmp_path_factory.mktemp("crash")
+    yield from crashes(mariadb, kafka, home, n_feeds=3, batch=20_000, memory="1500m", compiler="quick")
+
+
+@pytest.fixture(scope="module")
+def large(connectors, mariadb, kafka, tmp_path_factory):
+    home = tmp_path_factory.mktemp("crash")
+    yield from crashes(mariadb, kafka, home, n_feeds=20, batch=100_000, memory="4g", compiler="full")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -63,16 +74,6 @@ def test_of_two_importers_of_a_feed_one_works_and_the_other_says_so(small):
     first, second = small.importer("crash__twice"), small.importer("crash__twice")
     assert sorted([first.wait(300), second.wait(300)]) == [0, 1]
     assert re.search(r"ingest crash__twice is being worked on by process \d+", small.said("crash__twice"))
-
-
-@pytest.fixture(scope="module")
-def large(connectors, mariadb, kafka, tmp_path_factory):
-    crashes = Crashes(tmp_path_factory.mktemp("crash"), 20, mariadb, kafka, 100_000, "4g", "full")
-    yield crashes
-    mdp("warehouse", "stop", home=crashes.home)
-    mariadb.execute("drop table if exists crash")
-    if "crash" in kafka.admin().list_topics(timeout=10).topics:
-        kafka.delete_topic("crash")
 
 
 @pytest.mark.crash

@@ -325,6 +325,18 @@ def test_cuts_are_quantiles_and_a_hot_key_is_said(shop):
 
 
 @needs_database
+def test_a_key_without_gaps_is_cut_into_steps(shop):
+    series = "seq_1_to_9000" if "maria" in shop.jdbc_url else "generate_series(1, 9000) as s(seq)"
+    do(shop, "drop table if exists try_keys", f"create table try_keys as select seq as id, 1 as k from {series}")
+    one = feed({"id": "bigint", "k": "int"}, table="try_keys", split_by="id", splits=3)
+    assert jdbc.fix_inputs(one, None, DAY)["splits"]["cuts"] == ["3001", "6001"] and len(rows(one)) == 9000
+    do(shop, "update try_keys set id = id + 1000000 where id > 4500")  # one large gap: steps would leave a part empty
+    inputs = jdbc.fix_inputs(one, None, DAY)
+    parts = [int(n.replace(",", "")) for n in re.findall(r"part \d of 3: (\S+) rows", jdbc.plan(one, inputs))]
+    assert sum(parts) == 9000 and all(2500 < n < 3500 for n in parts) and len(rows(one)) == 9000
+
+
+@needs_database
 def test_a_query_splits_by_its_own_column(shop):
     fill_keys(shop, "int", list(range(10)))
     one = feed({"id": "int", "k2": "bigint", "n": "bigint"}, split_by="k2", splits=3,
@@ -677,10 +689,7 @@ def test_a_table_altered_during_the_import_stops_it(shop, spark, feeds_file, mon
     assert ingest(DAY, from_ds=DAY)["try__x"]["outcome"] == "repaired"
 
 
-@needs_database
-def test_a_type_that_spark_cannot_name_is_said(shop):
-    if "maria" in shop.jdbc_url:
-        pytest.skip("MariaDB's driver names all of its types")
-    fill_keys(shop, "int", [1])
+def test_a_type_that_spark_cannot_name_is_said(pg):  # MariaDB's driver names all of its types
+    fill_keys(pg, "int", [1])
     one = feed({"id": "int", "k": "string"}, query="select id, array[array[k]] as k from try_keys")
     assert rows(one) == [(0, "{{1}}")]
