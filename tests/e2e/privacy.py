@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NUMBER = re.compile(rb"\d{7,}[Xx]?")
-PLACE = re.compile(rb"\d+\.\d{4,}")
+PLACE = re.compile(rb"\d+\.\d{7}(?!\d)")  # as the sample writes them: seconds are logged with six decimals, or with nine
 MAIL = re.compile(rb"([\w.+-]{1,64})@([\w.-]+)")
 DEEP = 4  # archives in archives
 # Prints the distinctive texts of all personal and secret columns of the CRM database that feeds declare, as JSON.
@@ -48,11 +48,14 @@ def clear_values(home: Path) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", READ], cwd=PROJECT, env=env, capture_output=True, text=True, check=True
     )
-    return {text for text in json.loads(done.stdout.splitlines()[-1]) if is_distinctive(text)}
+    values = {text for text in json.loads(done.stdout.splitlines()[-1]) if is_distinctive(text)}
+    for kind in (NUMBER, PLACE, MAIL):
+        assert any(kind.fullmatch(value.encode()) for value in values), f"no clear value looks like {kind.pattern}"
+    return values
 
 
 def is_distinctive(text: str) -> bool:
-    """Whether a text found elsewhere can only have come from there: seven digits, four decimals, an address, or long."""
+    """Whether a text found elsewhere can only have come from there: seven digits, seven decimals, an address, or long."""
     if re.fullmatch(r"[\d.]+", text):
         return bool(NUMBER.fullmatch(text.encode()) or PLACE.fullmatch(text.encode()))
     return "@" in text or len(text) >= 12

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.privacy import is_distinctive, scan
 
-PHONE, MAIL, NUMBER, PLACE = "13812345678", "li.1a2b3c4d@example.com", "990011199003070011", "31.234567"
+PHONE, MAIL, NUMBER, PLACE = "13812345678", "li.1a2b3c4d@example.com", "990011199003070011", "31.2345678"
 VALUES = {PHONE, MAIL, NUMBER, PLACE, "99001119900307001X"}
 
 
@@ -106,7 +106,7 @@ def test_the_sample_itself_is_left_out_and_lookalikes_are_not_found(tmp_path):
     (tmp_path / "sample" / "crm").mkdir(parents=True)
     (tmp_path / "sample" / "crm" / "x.log").write_text(PHONE)
     (tmp_path / "masked.log").write_text(
-        "138****5678 l***@example.com 99**************11 31.23 1381234567 131.234567 31.2345678 li.1a2b3c4d@example.org "
+        "138****5678 l***@example.com 99**************11 31.23 1381234567 131.2345678 31.23456789 31.234567 li.1a2b3c4d@example.org "
         "13812345679 990011199003070012"
     )
     (tmp_path / "broken.zip.txt").write_bytes(b"PK")
