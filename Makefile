@@ -5,6 +5,8 @@ PYTHON ?= $(shell for v in python3.12 python3.11 python3.13 python3; do command 
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
+# Two processes, each with an engine of its own; a file's tests stay together, in the order in which they stand.
+PYTEST := $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 # A variable that forbids writing byte code would make every task 3 times slower to start.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -41,17 +43,17 @@ reset: install ## stop all and empty MDP_HOME
 	@$(BIN)/mdp reset --yes
 
 test: install ## run all tests but the slow ones
-	@$(BIN)/python -m pytest tests -m "not slow and not crash"
+	@$(PYTEST) -m "not slow and not crash"
 
 test-slow: install ## live several days: through the scheduler, and one pass against day by day
-	@$(BIN)/python -m pytest tests -m slow
+	@$(PYTEST) -m slow
 
 test-fast: install ## run the tests that need no engine
-	@$(BIN)/python -m pytest tests -m "not engine and not stack and not slow and not crash"
+	@$(PYTEST) -m "not engine and not stack and not slow and not crash"
 
 test-services: install ## install MariaDB, PostgreSQL and Kafka, run the tests that need them
 	@for name in mariadb postgres kafka; do $(BIN)/python -m tests.services.$$name install || exit 1; done
-	@REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests -m "services and not crash"
+	@REQUIRE_SERVICES=1 $(PYTEST) -m "services and not crash"
 
 test-crash: install ## kill large loads at 60 random points (an hour) and exports at more, compare with undisturbed ones
 	@REQUIRE_SERVICES=1 $(BIN)/python -m pytest tests -m crash
@@ -66,6 +68,6 @@ bench-ingest: install ## compare loads of millions of rows with bare Spark, Duck
 lint: install ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-lock: ## resolve the dependencies of pyproject.toml anew
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras \
+lock: install ## resolve the dependencies of pyproject.toml anew
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --all-extras \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock

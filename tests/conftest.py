@@ -155,12 +155,37 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.services)
 
 
-def pytest_terminal_summary(terminalreporter, exitstatus):
-    """After a failure: what the session's engine and its supervisor said last, since their logs are in a lost home."""
+# `make test` runs two processes (pytest-xdist), each with an engine, and where they are needed services, of its own. What
+# the worker alone knows comes to the printed end by these two ways.
+FOUND = pytest.StashKey[list[str]]()
+
+
+def _last_lines_of_the_engine() -> list[str]:
+    """What the session's engine and its supervisor said last, since their logs are in a lost home."""
     logs = Path(os.environ.get("MDP_HOME", "")) / "logs"
-    if not exitstatus or not logs.is_dir():
-        return
+    found = []
     for name, lines in (("supervisor.log", 10), ("engine.log", 30)):
-        if (logs / name).exists():
-            terminalreporter.section(f"the end of {name}")
-            terminalreporter.write_line("\n".join((logs / name).read_text(errors="replace").splitlines()[-lines:]))
+        if logs.is_dir() and (logs / name).exists():
+            found += [f"the end of {name}", *(logs / name).read_text(errors="replace").splitlines()[-lines:]]
+    return found
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """After a failure in a worker: send on what its engine said last."""
+    if exitstatus and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["said"] = _last_lines_of_the_engine()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    node.config.stash.setdefault(FOUND, []).extend(getattr(node, "workeroutput", {}).get("said", []))
+
+
+def pytest_terminal_summary(terminalreporter, exitstatus, config):
+    """What tests told (fixture `say`), unless it was printed as it happened; after a failure the end of the logs."""
+    if config.getoption("numprocesses", None):
+        for report in terminalreporter.getreports("passed"):
+            for text in [value for name, value in report.user_properties if name == "said"]:
+                terminalreporter.write_line(text)
+    for line in (config.stash.get(FOUND, None) or _last_lines_of_the_engine()) if exitstatus else ():
+        terminalreporter.write_line(line)

@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 NUMBER = re.compile(rb"\d{7,}[Xx]?")
-PLACE = re.compile(rb"\d+\.\d{7}(?!\d)")  # as the sample writes them: seconds are logged with six decimals, or with nine
+PLACE = re.compile(
+    rb"\d+\.\d{7}(?!\d)"
+)  # as the sample writes them: seconds are logged with six decimals, or with nine
 MAIL = re.compile(rb"([\w.+-]{1,64})@([\w.-]+)")
 DEEP = 4  # archives in archives
 # Prints the distinctive texts of all personal and secret columns of the CRM database that feeds declare, as JSON.

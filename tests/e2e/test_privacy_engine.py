@@ -213,12 +213,26 @@ POINTS = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_rotation_killed_at_any_point_goes_on_when_it_is_typed_again(spark, world, monkeypatch, capsys, point):
+def test_a_rotation_killed_at_any_point_goes_on_when_it_is_typed_again(spark, world, monkeypatch, capsys):
+    """One after the other, each on what the one before has left: a whole warehouse under a new key."""
     load(world)
     before = opened(spark)
-    place, name, when, how = POINTS[point]
-    real, calls = getattr(place, name), []
+    for n, (point, (place, name, when, how)) in enumerate(POINTS.items(), start=1):
+        calls = []
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(place, name, dying(getattr(place, name), when, how, calls))
+            rotate.rotate()
+        rotate.rotate()
+        second = keys.key_id()
+        assert len(keys.key_ids()) == n + 1, f"{point}: the rotation went on, with no second new key"
+        assert keys_of(f"raw.{BUYERS}") == {DAY: {second: 20}}, point
+        assert keys_of(f"quarantine.{EVENTS}") == {DAY: {second: 2}}, point
+        assert opened(spark) == before, point
+        assert files_of(f"raw.{BUYERS}") == files_of(f"quarantine.{EVENTS}") == [second], point
+
+
+def dying(real, when: int, how: str, calls: list):
+    """The function `real` that ends the process, so to speak, before or after its call number `when`."""
 
     def dies(*arguments):
         calls.append(arguments)
@@ -228,15 +242,7 @@ def test_a_rotation_killed_at_any_point_goes_on_when_it_is_typed_again(spark, wo
             real(*arguments)
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(place, name, dies)
-        rotate.rotate()
-    rotate.rotate()
-    second = keys.key_id()
-    assert len(keys.key_ids()) == 2, "the rotation went on: no second new key"
-    assert keys_of(f"raw.{BUYERS}") == {DAY: {second: 20}} and keys_of(f"quarantine.{EVENTS}") == {DAY: {second: 2}}
-    assert opened(spark) == before
-    assert files_of(f"raw.{BUYERS}") == files_of(f"quarantine.{EVENTS}") == [second]
+    return dies
 
 
 def test_a_command_killed_for_good_is_finished_by_the_next(spark, world):

@@ -106,8 +106,8 @@ def test_the_sample_itself_is_left_out_and_lookalikes_are_not_found(tmp_path):
     (tmp_path / "sample" / "crm").mkdir(parents=True)
     (tmp_path / "sample" / "crm" / "x.log").write_text(PHONE)
     (tmp_path / "masked.log").write_text(
-        "138****5678 l***@example.com 99**************11 31.23 1381234567 131.2345678 31.23456789 31.234567 li.1a2b3c4d@example.org "
-        "13812345679 990011199003070012"
+        "138****5678 l***@example.com 99**************11 31.23 1381234567 131.2345678 31.23456789 31.234567 "
+        "li.1a2b3c4d@example.org 13812345679 990011199003070012"
     )
     (tmp_path / "broken.zip.txt").write_bytes(b"PK")
     found, n_files = scan(tmp_path, VALUES)

@@ -6,6 +6,7 @@ can stop it or start it again. It listens on loopback only.
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import pwd
@@ -44,7 +45,10 @@ def apt_install(*packages: str) -> None:
     if not shutil.which("apt-get"):
         raise PlatformError(f"there is no apt-get here: install {' '.join(packages)} in your system's own way")
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    done = subprocess.run([*sudo, "sh", "-ec", APT, "apt", *packages], capture_output=True, text=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "apt.lock").open("w") as lock:  # apt-get update waits for nobody, and tests run in two processes
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run([*sudo, "sh", "-ec", APT, "apt", *packages], capture_output=True, text=True)
     if done.returncode:
         raise PlatformError(
             f"apt-get could not install {' '.join(packages)}:\n{done.stdout[-500:]}{done.stderr[-1500:]}"

@@ -36,8 +36,11 @@ def live(kind: str, crashes: Crashes, n: int, n_points: int, say) -> None:
 
 
 @pytest.fixture
-def say(capsys):
+def say(capsys, record_property):
+    """Print a line as it happens, and keep it for the end of a run in several processes."""
+
     def tell(text: str) -> None:
+        record_property("said", text)
         with capsys.disabled():
             print(text, flush=True)
 
