@@ -185,6 +185,8 @@ class Server:
         process = self.process
         if process is None:
             return
+        if sign == signal.SIGKILL:
+            process.suspend()  # it would answer a connection with one more child between the list and its end
         family = [process, *process.children(recursive=True)]
         for one in family if sign == signal.SIGKILL else [process]:
             with contextlib.suppress(psutil.NoSuchProcess):

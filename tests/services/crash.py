@@ -158,11 +158,12 @@ class Crashes:
         if point.victim in self.services:
             self.services[point.victim].start()
         n_runs = 1
+        mdp("warehouse", "start", home=self.home, check=False, **self.env)  # it may have died after the load was whole
         while code:
             assert n_runs < ATTEMPTS, f"{feed} is not whole after {n_runs} runs:\n{self.said(feed)}"
-            mdp("warehouse", "start", home=self.home, check=False, **self.env)
             code = self.importer(feed).wait(900)
             n_runs += 1
+            mdp("warehouse", "start", home=self.home, check=False, **self.env)
         return at, n_runs, self.result(kind, point.number)
 
     def _kill(self, victim: str, importer: subprocess.Popen) -> None:
