@@ -226,12 +226,30 @@ def _kafka_plans(components: list[Component], notes: list[str]) -> list[Plan]:
     brokers, plans = {}, []
     for component, servers, topic in read:
         name = brokers.setdefault(servers, "kafka" if not brokers else snake(f"{component.agent}_{component.name}"))
-        variable = f"MDP_{name.upper()}_SERVERS"
-        if os.environ.get(variable) != servers and f"set: {variable}={servers}" not in notes:
-            notes.append(f"set: {variable}={servers}")
+        wanted = {"SERVERS": f"={servers}"} | _login(component)
+        for variable, value in ((f"MDP_{name.upper()}_{part}", value) for part, value in wanted.items()):
+            if f"={os.environ.get(variable)}" != value and f"set: {variable}{value}" not in notes:
+                notes.append(f"set: {variable}{value}")
         pairs = [("kind", "kafka", None), ("connection", name, None), ("topic", topic, None)]
         plans.append(Plan(component, topic, feed_name(component.agent, topic), pairs, _cut(component, components)))
     return plans
+
+
+def _login(component: Component) -> dict[str, str]:
+    """What the connection's variables (MDP_<NAME>_…) are to be set to for a listener with TLS or a login."""
+    at = "kafka.consumer."
+    found = {
+        part: "=" + resolved(component, at + key)
+        for part, key in (("PROTOCOL", "security.protocol"), ("MECHANISM", "sasl.mechanism"))
+        if at + key in component.properties
+    }
+    if at + "sasl.jaas.config" in component.properties:
+        named = re.search(r'username="?([^"\s;]+)', resolved(component, at + "sasl.jaas.config"))
+        found["USER"] = f"={named[1]}" if named else " (who logs in)"
+        found["PASSWORD_FILE"] = " (a file that holds the password, for you only to read)"
+    if at + "ssl.truststore.location" in component.properties:
+        found["CA_FILE"] = f" (the certificates of {resolved(component, at + 'ssl.truststore.location')} as PEM)"
+    return found
 
 
 def _cut(component: Component, components: list[Component]) -> dict:

@@ -10,6 +10,7 @@ from ingestion import plan, topics
 from ingestion.feeds import KafkaFeed, pick
 from ingestion.run import work
 from warehouse import state
+from warehouse.connections import broker
 from warehouse.dates import parse_ds, shift
 from warehouse.errors import PlatformError
 from warehouse.session import session
@@ -25,7 +26,9 @@ def follow(ds: str, feed_name: str, every_seconds: float, from_ds: str | None = 
     if not isinstance(feed, KafkaFeed):
         raise PlatformError(f"{feed.name} is of kind {feed.kind}: only a topic (kind kafka) can be followed")
     session()
-    print(f"following {feed.topic} at {topics.servers(feed)} into {feed.raw_table}, from {ds} on; Ctrl-C ends it")
+    print(
+        f"following {feed.topic} at {broker(feed.connection).servers} into {feed.raw_table}, from {ds} on; Ctrl-C ends it"
+    )
     try:
         while True:
             with state.lock(f"ingest {feed.name}"):

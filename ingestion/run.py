@@ -15,6 +15,7 @@ from ingestion import collect, drift, jdbc, plan, progress, quarantine, topics
 from ingestion.commit import expect, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
 from warehouse import state
+from warehouse.connections import broker
 from warehouse.dates import days, parse_ds, shift
 from warehouse.errors import PlatformError
 from warehouse.partitions import drop_batches, replace_partition
@@ -109,9 +110,9 @@ def work(feed: Feed, load: Load, is_new: bool = False) -> tuple[int, int]:
     try:
         return how(feed, load)
     except (PySparkException, OSError) as error:
-        broker = f" (the broker at {topics.servers(feed)})" if isinstance(feed, KafkaFeed) else ""
+        where = f" (the broker at {broker(feed.connection).servers})" if isinstance(feed, KafkaFeed) else ""
         raise PlatformError(
-            f"{feed.name}: the load of {load.ds} broke off, nothing of it is published: {_cause(error)}{broker}; run it again"
+            f"{feed.name}: the load of {load.ds} broke off, nothing of it is published: {_cause(error)}{where}; run it again"
         ) from error
 
 
@@ -177,6 +178,8 @@ def _load_topic(feed: KafkaFeed, load: Load) -> tuple[int, int]:
         expected = topics.n_rows(batch) + len(along)
         with progress.shown(feed.name, expected):
             written = write_apart(_with_released(frame, feed, along, *topics.ORIGIN), feed, load, spec)
+        if written.n_rows + written.n_quarantined < expected:  # not each offset need hold a record
+            expected = topics.count(feed, batch) + len(along)
         expect(feed, load, written, expected)
         publish(written, feed, spec)
         batch |= {"n_rows": written.n_rows, "n_quarantined": written.n_quarantined}

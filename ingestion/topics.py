@@ -9,13 +9,13 @@ followed (ingestion/follow.py) is a load whose batches grow while its day lasts.
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from datetime import UTC
 
 from ingestion.door import judge, line_text
 from ingestion.feeds import KafkaFeed
 from warehouse import jars
+from warehouse.connections import broker
 from warehouse.dates import day_bounds_utc
 from warehouse.errors import PlatformError
 from warehouse.session import session
@@ -34,15 +34,6 @@ ORIGIN = ("source", "source_partition", "source_position")  # of a record: topic
 Offsets = dict[str, int]  # partition (as text, for JSON) → offset
 
 
-def servers(feed: KafkaFeed) -> str:
-    """The broker's addresses, from MDP_KAFKA_SERVERS if the feed's connection is `kafka`."""
-    variable = f"MDP_{feed.connection.upper()}_SERVERS"
-    found = os.environ.get(variable)
-    if not found:
-        raise PlatformError(f"{feed.name}: connection {feed.connection} has no address: set {variable} to host:port")
-    return found
-
-
 def fix_inputs(feed: KafkaFeed, ds: str, first: str | None, last: dict | None, accept_gap: bool = False) -> dict:
     """What a load of the days first … ds reads: a list of batches, each with the offsets from (incl.) and to (excl.).
 
@@ -53,7 +44,7 @@ def fix_inputs(feed: KafkaFeed, ds: str, first: str | None, last: dict | None, a
     begin = offsets_at(feed, day_bounds_utc(first, settings().tz)[0]) if first and not last else {}
     before = last["ends"] if last else {p: min(begin.get(p, low), high) for p, (low, high) in held.items()}
     starts, gaps = _starts(feed, ds, before, held, accept_gap)
-    ends = {p: max(starts[p], later.get(p, high)) for p, (_, high) in held.items()}
+    ends = {p: max(starts[p], min(later.get(p, high), high)) for p, (_, high) in held.items()}
     return {"starts": starts, "ends": ends, "gaps": gaps, "batches": batches(starts, ends, feed.max_messages)}
 
 
@@ -95,7 +86,7 @@ def grow(feed: KafkaFeed, ds: str, inputs: dict, at_most: int, accept_gap: bool 
     held, later = watermarks(feed), offsets_at(feed, _end_of(ds))
     *kept, newest = inputs["batches"]
     starts, gaps = _starts(feed, ds, inputs["ends"], held, accept_gap)
-    ends = {p: max(starts[p], later.get(p, high)) for p, (_, high) in held.items()}
+    ends = {p: max(starts[p], min(later.get(p, high), high)) for p, (_, high) in held.items()}
     if ends == inputs["ends"]:
         return inputs, bool(later)
     whole = all(held[p][0] <= newest["from"][p] for p in newest["from"])  # the broker still has all of it
@@ -149,12 +140,14 @@ def still_held(feed: KafkaFeed, inputs: dict) -> bool:
 def read(feed: KafkaFeed, ds: str, first: str | None, batch: dict):
     """The judged frame of one batch; a record of an earlier day than `first` counts as arrived on that day."""
     jars.require("kafka")
-    conf, spark = settings(), session()
+    conf, spark, cluster = settings(), session(), broker(feed.connection)
     ranges = {key: json.dumps({feed.topic: batch[key]}) for key in ("from", "to")}
     options = {
-        "kafka.bootstrap.servers": servers(feed), "assign": json.dumps({feed.topic: [int(p) for p in batch["from"]]}),
+        "kafka.bootstrap.servers": cluster.servers, "kafka.isolation.level": "read_committed",
+        "assign": json.dumps({feed.topic: [int(p) for p in batch["from"]]}),
         "startingOffsets": ranges["from"], "endingOffsets": ranges["to"], "failOnDataLoss": "true",
         "fetchOffset.numRetries": "1", "minPartitions": "4", **FETCH,
+        **{f"kafka.{name}": value for name, value in cluster.java_settings().items()},
         # a broker that goes away half-way ends the load after a minute, not after four
         "kafka.request.timeout.ms": str(TIMEOUT_SECONDS * 1000),
         "kafka.default.api.timeout.ms": str(TIMEOUT_SECONDS * 1000),
@@ -195,20 +188,34 @@ def records_at(feed: KafkaFeed, places: list[tuple[int, int]]) -> dict[tuple[int
     return found
 
 
+def count(feed: KafkaFeed, batch: dict) -> int:
+    """How many records the broker hands out of a batch: fewer than offsets where a topic is written in transactions
+    (their marks and what was aborted take offsets) or compacted."""
+    with _consumer(feed) as (client, _):
+        return sum(
+            sum(1 for _ in _records(client, feed, int(p), first, batch["to"][p] - 1))
+            for p, first in batch["from"].items()
+        )
+
+
 def _records(client, feed: KafkaFeed, partition: int, first: int, last: int) -> Iterator[tuple[int, bytes | None]]:
     """(offset, content) of a partition's records first … last."""
-    from confluent_kafka import TopicPartition
+    from confluent_kafka import KafkaError, TopicPartition
 
     client.assign([TopicPartition(feed.topic, partition, first)])
     while first <= last:
         messages = client.consume(min(NEAR, last - first + 1), TIMEOUT_SECONDS)
-        fault = next((m.error().str() for m in messages if m.error()), "" if messages else "no answer")
+        ends = [m for m in messages if m.error() and m.error().code() == KafkaError._PARTITION_EOF]
+        messages = [m for m in messages if m not in ends]
+        fault = next((m.error().str() for m in messages if m.error()), "" if messages or ends else "no answer")
         if fault:
             raise PlatformError(
                 f"{feed.name}: {feed.topic}/{partition} offset {first} cannot be read again from the broker at "
-                f"{servers(feed)} ({fault}); run it again"
+                f"{broker(feed.connection).servers} ({fault}); run it again"
             )
-        yield from ((message.offset(), message.value()) for message in messages)
+        yield from ((message.offset(), message.value()) for message in messages if message.offset() <= last)
+        if ends:
+            return
         first = messages[-1].offset() + 1
 
 
@@ -235,15 +242,16 @@ def offsets_at(feed: KafkaFeed, moment) -> Offsets:
 def _consumer(feed: KafkaFeed) -> Iterator[tuple]:
     """(client, partitions of the feed's topic); any fault of the broker becomes a PlatformError with its address."""
     try:
-        from confluent_kafka import Consumer, KafkaException, TopicPartition
+        from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
     except ModuleNotFoundError:
         raise PlatformError(
             "topics need the package confluent-kafka: `pip install confluent-kafka`, then run again"
         ) from None
-    address = servers(feed)
+    cluster, heard = broker(feed.connection), []
+    address = cluster.servers
     settings_ = {"bootstrap.servers": address, "group.id": "mdp", "enable.auto.commit": False, "log_level": 2,
-                 "isolation.level": "read_uncommitted", "auto.offset.reset": "error",
-                 "fetch.queue.backoff.ms": 10}  # fmt: skip
+                 "isolation.level": "read_committed", "auto.offset.reset": "error", "enable.partition.eof": True,
+                 "fetch.queue.backoff.ms": 10, "error_cb": heard.append, **cluster.client_settings()}  # fmt: skip
     client = Consumer(settings_)
     try:
         topic = client.list_topics(feed.topic, timeout=TIMEOUT_SECONDS).topics[feed.topic]
@@ -251,9 +259,17 @@ def _consumer(feed: KafkaFeed) -> Iterator[tuple]:
             raise PlatformError(f"{feed.name}: {address} has no topic {feed.topic}: create it, or correct the feed")
         yield client, [TopicPartition(feed.topic, p) for p in sorted(topic.partitions)]
     except KafkaException as error:
+        client.poll(0)  # what the client's own threads heard: a refused login is only a silence to us
+        refused = [e.str() for e in heard if e.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
+        prefix = f"MDP_{feed.connection.upper()}"
+        if refused:
+            raise PlatformError(
+                f"{feed.name}: the broker at {address} and we do not agree on who is who ({refused[0]}): correct "
+                f"{prefix}_USER, its password, {prefix}_PROTOCOL, _MECHANISM or _CA_FILE"
+            ) from None
         raise PlatformError(
             f"{feed.name}: the broker at {address} does not answer ({error.args[0].str()}): start it, or correct "
-            f"MDP_{feed.connection.upper()}_SERVERS"
+            f"{prefix}_SERVERS"
         ) from None
     finally:
         client.close()

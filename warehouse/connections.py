@@ -1,4 +1,5 @@
-"""Where foreign databases are: connection `crm` is MDP_CRM_URL, MDP_CRM_USER, MDP_CRM_PASSWORD or MDP_CRM_PASSWORD_FILE.
+"""Where foreign databases and brokers are: connection `crm` is MDP_CRM_URL, MDP_CRM_USER, MDP_CRM_PASSWORD or
+MDP_CRM_PASSWORD_FILE; connection `kafka` is MDP_KAFKA_SERVERS and, for a listener with TLS or a login, what `Broker` says.
 
 A password is read when it is used, from the environment or a file; it stands in no object that is printed, no command
 line and no log.
@@ -75,6 +76,96 @@ def database(name: str) -> Database:
         found = f"jdbc:{product}" if re.fullmatch(r"\w+", product) else "something else"  # the rest may hold a login
         raise PlatformError(f"{variable} must be a JDBC URL of {', '.join(DRIVERS)}, not {found}")
     return Database(name, url, product, os.environ.get(f"MDP_{name.upper()}_USER") or None)
+
+
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+LOGIN_MODULES = {
+    "PLAIN": "org.apache.kafka.common.security.plain.PlainLoginModule",
+    "SCRAM-SHA-256": "org.apache.kafka.common.security.scram.ScramLoginModule",
+    "SCRAM-SHA-512": "org.apache.kafka.common.security.scram.ScramLoginModule",
+}
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A Kafka cluster named by a connection; `protocol` and `mechanism` are Kafka's own names."""
+
+    name: str
+    servers: str
+    protocol: str
+    mechanism: str
+    user: str | None
+    ca_file: str | None
+
+    def java_settings(self) -> dict[str, str]:
+        """What a Java client must be told beside the addresses, the password among it."""
+        found = {"security.protocol": self.protocol}
+        if self.ca_file:  # as text: the file need not lie on each machine of a cluster
+            found |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": self._certificates()}
+        if self.user:
+            login = f"username={_quoted(self.user)} password={_quoted(self._password())}"
+            found |= {
+                "sasl.mechanism": self.mechanism,
+                "sasl.jaas.config": f"{LOGIN_MODULES[self.mechanism]} required {login};",
+            }
+        return found
+
+    def client_settings(self) -> dict[str, str]:
+        """The same for confluent-kafka."""
+        found = {"security.protocol": self.protocol}
+        if self.ca_file:
+            found["ssl.ca.pem"] = self._certificates()
+        if self.user:
+            found |= {
+                "sasl.mechanism": self.mechanism,
+                "sasl.username": self.user,
+                "sasl.password": self._password(),
+            }
+        return found
+
+    def _certificates(self) -> str:
+        try:
+            return Path(self.ca_file).read_text()
+        except OSError as error:
+            raise PlatformError(
+                f"the certificates of connection {self.name} cannot be read from {self.ca_file}: {error.strerror}; mend "
+                f"MDP_{self.name.upper()}_CA_FILE"
+            ) from None
+
+    def _password(self) -> str:
+        found = secret(self.name)
+        if not found:
+            raise PlatformError(
+                f"connection {self.name} has a user and no password: set MDP_{self.name.upper()}_PASSWORD_FILE"
+            )
+        return found
+
+
+def _quoted(text: str) -> str:
+    """As a value in a Java login configuration."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def broker(name: str) -> Broker:
+    """The Kafka cluster of connection `name`; PlatformError if it has no address or a setting that Kafka does not know.
+
+    Of connection `kafka`, MDP_KAFKA_PROTOCOL says how it is reached (default: SASL_SSL with a user, else PLAINTEXT),
+    MDP_KAFKA_USER, MDP_KAFKA_PASSWORD_FILE or MDP_KAFKA_PASSWORD who we are, MDP_KAFKA_MECHANISM how that is told (default:
+    PLAIN), MDP_KAFKA_CA_FILE who signed the brokers' certificates (PEM; default: whom the system trusts).
+    """
+    prefix = f"MDP_{name.upper()}"
+    servers, user = os.environ.get(f"{prefix}_SERVERS"), os.environ.get(f"{prefix}_USER") or None
+    if not servers:
+        raise PlatformError(f"connection {name} has no address: set {prefix}_SERVERS to host:port")
+    protocol = os.environ.get(f"{prefix}_PROTOCOL") or ("SASL_SSL" if user else "PLAINTEXT")
+    mechanism = os.environ.get(f"{prefix}_MECHANISM") or "PLAIN"
+    for variable, value, known in (("PROTOCOL", protocol, PROTOCOLS), ("MECHANISM", mechanism, LOGIN_MODULES)):
+        if value not in known:
+            raise PlatformError(f"{prefix}_{variable} must be one of {', '.join(known)}, not {value!r}")
+    if bool(user) != protocol.startswith("SASL"):
+        wanted = f"set {prefix}_USER" if not user else f"set {prefix}_PROTOCOL to SASL_SSL"
+        raise PlatformError(f"connection {name}: a login goes with {', '.join(PROTOCOLS[2:])} and no other: {wanted}")
+    return Broker(name, servers, protocol, mechanism, user, os.environ.get(f"{prefix}_CA_FILE") or None)
 
 
 def secret(name: str) -> str | None:

