@@ -1,8 +1,12 @@
-"""A Sqoop command against a real database: its schema is asked, the block that is printed loads its rows."""
+"""A Sqoop command against a real database, a Flume agent against a real broker: the blocks that are printed load their rows."""
+
+import json
+import re
+from datetime import datetime
 
 import pytest
 
-from ingestion import run, sqoop
+from ingestion import flume, run, sqoop
 from ingestion.feeds import load_feeds
 
 DAY = "2026-01-31"
@@ -52,3 +56,54 @@ def test_an_options_file_becomes_a_feed_that_loads(shop, spark, tmp_path, monkey
     assert run.ingest(DAY, feeds=["shop__orders"])[0]["n_rows"] == 5
     rows = spark.table("raw.shop__orders").selectExpr("phone_mask", "cast(total as string)").collect()
     assert sorted(map(tuple, rows)) == [(f"138****567{n}", f"{n}.25") for n in range(2, 7)]
+
+
+@pytest.mark.services
+def test_a_flume_agents_topics_become_feeds_that_load(connectors, kafka, spark, tmp_path, monkeypatch):
+    """The guide's Kafka source and a Kafka channel without a source, with the broker's login."""
+    for name in ("test1", "test2"):
+        kafka.create_topic(name, 2, {"retention.ms": "-1"})
+    noon = datetime.fromisoformat(f"{DAY}T12:00:00+08:00")
+    lines = [
+        {"event_id": f"e{n}", "occurred_at": noon.isoformat(), "user_id": f"c{n}", "phone": f"1381234567{n}"}
+        for n in range(4)
+    ]
+    for name in ("test1", "test2"):
+        sent = [{"value": json.dumps(line), "timestamp": int(noon.timestamp() * 1000)} for line in lines]
+        kafka.produce(name, *sent)
+    seen = tmp_path / "events.jsonl"
+    seen.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    agent = tmp_path / "agent.properties"
+    login = f'PlainLoginModule required username="{kafka.user}" password="{kafka.password}";'
+    agent.write_text(
+        "tier1.sources = s\ntier1.channels = c d\ntier1.sinks = h\n"
+        "tier1.sources.s.type = org.apache.flume.source.kafka.KafkaSource\ntier1.sources.s.channels = c\n"
+        f"tier1.sources.s.kafka.bootstrap.servers = {kafka.login_bootstrap}\ntier1.sources.s.kafka.topics = test1\n"
+        "tier1.sources.s.kafka.consumer.security.protocol = SASL_SSL\n"
+        f"tier1.sources.s.kafka.consumer.sasl.mechanism = PLAIN\ntier1.sources.s.kafka.consumer.sasl.jaas.config = {login}\n"
+        "tier1.channels.c.type = memory\ntier1.channels.d.type = org.apache.flume.channel.kafka.KafkaChannel\n"
+        f"tier1.channels.d.kafka.bootstrap.servers = {kafka.bootstrap}\ntier1.channels.d.kafka.topic = test2\n"
+        "tier1.channels.d.parseAsFlumeEvent = false\ntier1.sinks.h.type = hdfs\ntier1.sinks.h.channel = d\n"
+    )
+    made = flume.convert(agent, [f"test1={seen}", f"test2={seen}"])
+    notes = "\n".join(made.notes)
+    assert made.faults == [] and kafka.password not in made.text + notes
+    for variable, value in re.findall(r"^set: (MDP_\w+)=(.+)$", notes, re.M):
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("MDP_KAFKA_PASSWORD", kafka.password)
+    monkeypatch.setenv("MDP_KAFKA_CA_FILE", str(kafka.ca_file))
+    monkeypatch.setenv("MDP_FEEDS", str(tmp_path / "feeds.yml"))
+    monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
+    monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "a.key"))
+    (tmp_path / "feeds.yml").write_text(made.text)
+    try:
+        assert {r["feed"]: r["n_rows"] for r in run.ingest(DAY, feeds=list(load_feeds()))} == {
+            "tier1__test1": 4, "tier1__test2": 4,
+        }  # fmt: skip
+        rows = spark.sql("select event_id, phone_mask from raw.tier1__test1 order by 1").collect()
+        assert [tuple(row) for row in rows] == [(f"e{n}", f"138****567{n}") for n in range(4)]
+    finally:
+        for name in ("test1", "test2"):
+            kafka.delete_topic(name)
+            for schema in ("raw", "quarantine"):
+                spark.sql(f"drop table if exists {schema}.tier1__{name}")

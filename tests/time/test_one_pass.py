@@ -121,3 +121,27 @@ def without_future(table: str, end: str) -> str:
     born, later = TIMES_OF_TABLES[table]
     known = f"case when {later} < {end} then {later} end as {later}"
     return f"select * except ({later}), {known} from {{old}} where {born} < {end}"
+
+
+def test_an_event_that_was_held_back_and_released_counts_on_its_own_day(one_pass):
+    """The last test here: it lives one more day."""
+    after = "2024-03-25"
+    held = query(one_pass, f"select row_key from quarantine.web__events where ds = '{LAST}' and reason = 'too_late'")
+    assert held
+    named = " or ".join(f"event_id = '{key}'" for key in held)
+    in_cleaned = f"select ds || ' ' || event_id from cleaned.events where {named}"
+    assert query(one_pass, in_cleaned) == []
+    mdp("quarantine", "release", "--feed", "web__events", "--ds", LAST, "--reason", "too_late", home=one_pass)
+    mdp("sample", "advance", home=one_pass)
+    live(one_pass, "live", "-", after)
+    own = query(
+        one_pass, f"select received_date || ' ' || event_id from raw.web__events where ds = '{after}' and ({named})"
+    )
+    assert sorted(line.split()[1] for line in own) == sorted(held)
+    live(one_pass, "rebuild", min(own).split()[0], after)
+    assert sorted(query(one_pass, in_cleaned)) == sorted(own)
+
+
+def query(home: Path, sql: str) -> list[str]:
+    """The values of a query's one column."""
+    return mdp("warehouse", "sql", "--csv", sql, home=home).stdout.splitlines()[1:]
