@@ -5,6 +5,7 @@ fixed, files measured, rows judged and protected, counted, published. A figure i
 seconds divided by ours: 1 is as fast as the other side.
 
 jdbc_import_vs_connectorx   2,000,000 × 7 rows of MariaDB, 2 parts, to Parquet
+jdbc_import_vs_plain_spark  the same; Spark reads the table in two parts and writes Parquet: what is ours beside the moving
 collect_vs_plain_spark      2,000,000 JSON events; Spark reads JSON with a schema and writes Parquet
 collect_vs_duckdb_same_job  the same with a phone number: DuckDB parses, checks, hashes, deduplicates, writes partitions
 kafka_vs_plain_spark        1,000,000 records; Spark reads the topic, parses JSON and writes Parquet
@@ -187,6 +188,8 @@ class Bench:
         import connectorx
         import pyarrow.parquet as pq
 
+        from warehouse.connections import database
+
         server = self.database
         self._fill_orders(N_ROWS)
         url = f"mysql://{server.user}:{server.password}@127.0.0.1:{server.port}/mdp"
@@ -199,6 +202,18 @@ class Bench:
 
         said = f"connectorx.read_sql(mysql, {query!r}, partition_on='order_id', partition_num=2) → pyarrow Parquet"
         self.compare("jdbc_import_vs_connectorx", other, said, "bench__orders", N_ROWS)
+        halves = [f"order_id < {N_ROWS // 2}", f"order_id >= {N_ROWS // 2}"]
+        options = database("shop").jdbc_options() | {"fetchsize": "10000"}
+
+        def plain_spark() -> int:
+            self._spark_defaults()
+            self.spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
+            rows = self.spark.read.jdbc(options["url"], f"({query}) asked", predicates=halves, properties=options)
+            rows.write.mode("overwrite").parquet(str(self.home / "plain"))
+            return 1
+
+        said = "spark.read.jdbc(mariadb, the same query, 2 predicates).write.parquet(…)"
+        self.compare("jdbc_import_vs_plain_spark", plain_spark, said, "bench__orders", N_ROWS)
 
     def collect(self) -> None:
         place, out = self._fill_spool("events", N_EVENTS, False), str(self.home / "plain")
