@@ -34,7 +34,7 @@ START_SECONDS = 120
 
 def free_port(preferred: int, named_by: str) -> int:
     """`preferred` if nobody listens there, else a free one; a busy port that the user named raises PlatformError."""
-    if not _listening(preferred):
+    if not is_listening(preferred):
         return preferred
     if os.environ.get(named_by):
         raise PlatformError(f"port {preferred} ({named_by}) is taken by another program: name a free one, or none")
@@ -191,7 +191,7 @@ def preferred_ports() -> dict[str, int]:
     }
 
 
-def _listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0

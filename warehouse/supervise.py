@@ -7,6 +7,7 @@ Run as `python -m warehouse.supervise`; `mdp warehouse start` does.
 
 import contextlib
 import signal
+import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -50,13 +51,24 @@ def main() -> None:
 
 
 def _start(conf: Settings):
-    known = read_run(conf.home).get("ports", {})
-    # another engine, started at the same moment, may have taken a port that was free when it was chosen
-    ports = {name: engine.free_port(known[name], f"MDP_{name.upper()}_PORT") for name in ("thrift", "connect")}
-    process = engine.launch(conf, ports)
-    record_service(conf.home, "engine", psutil.Process(process.pid), ports, state="starting")
-    engine.wait_until_up(psutil.Process(process.pid), ports, conf.logs_dir / "engine.log")
-    return process
+    """The engine's process, once both doors listen.
+
+    Another engine, started at the same moment, may take a port between our choice and our use of it: then we choose anew.
+    """
+    for tries_left in (2, 1, 0):
+        known = read_run(conf.home).get("ports", {})
+        ports = {name: engine.free_port(known[name], f"MDP_{name.upper()}_PORT") for name in ("thrift", "connect")}
+        process = engine.launch(conf, ports)
+        record_service(conf.home, "engine", psutil.Process(process.pid), ports, state="starting")
+        try:
+            engine.wait_until_up(psutil.Process(process.pid), ports, conf.logs_dir / "engine.log")
+            return process
+        except PlatformError:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            if not tries_left or process.returncode is None or not any(map(engine.is_listening, ports.values())):
+                raise
+            _say(conf, f"another program took port {' or '.join(map(str, ports.values()))} meanwhile: trying others")
 
 
 def _set_state(conf: Settings, state: str) -> None:
@@ -74,8 +86,6 @@ def _say(conf: Settings, text: str) -> None:
 
 def start(wait: bool = True) -> str:
     """Start supervisor and engine unless they run; returns a sentence. With `wait`, only once both doors listen."""
-    import subprocess
-
     conf = settings()
     if not conf.embedded:
         return f"MDP_CONNECT_URL is set: using the cluster at {conf.connect_url}, nothing local is started"

@@ -1,13 +1,17 @@
-"""The embedded engine as its supervisor sees it: started twice, killed once, killed again."""
+"""The embedded engine as its supervisor sees it: started twice, killed once, killed again, robbed of its port."""
 
 import os
 import signal
+import socket
 import time
 
 import pytest
 
 from tests.conftest import mdp
-from warehouse.runfile import read_run
+from warehouse import engine as launcher
+from warehouse import supervise
+from warehouse.runfile import changing_run, read_run
+from warehouse.settings import settings
 
 pytestmark = pytest.mark.engine
 
@@ -48,3 +52,27 @@ def test_a_crashed_engine_is_restarted_once(started):
     said = (home / "logs" / "supervisor.log").read_text()
     assert said.count("engine died (exit -9)") == 2 and "engine is up again; failed tasks heal" in said
     assert "not restarted" in said
+
+
+def test_a_port_that_is_taken_between_choice_and_use_is_chosen_anew(tmp_path, monkeypatch):
+    """As by another engine that was started at the same moment."""
+    monkeypatch.setenv("MDP_HOME", str(tmp_path))
+    conf, real, taken = settings(), launcher.launch, []
+    conf.logs_dir.mkdir()
+    with changing_run(tmp_path) as info:
+        info["ports"] = launcher.preferred_ports()
+
+    def launch(conf, ports):
+        if not taken:
+            taken.append(socket.create_server(("127.0.0.1", ports["thrift"])))
+        return real(conf, ports)
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    process = supervise._start(conf)
+    try:
+        assert read_run(tmp_path)["ports"]["thrift"] != taken[0].getsockname()[1]
+        assert "meanwhile: trying others" in (conf.logs_dir / "supervisor.log").read_text()
+    finally:
+        process.terminate()
+        process.wait(30)
+        taken[0].close()
