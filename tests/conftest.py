@@ -20,6 +20,8 @@ SERVICES_REQUIRED = os.environ.get("REQUIRE_SERVICES") or os.environ.get("CI") =
 for name in [k for k in os.environ if k.startswith("MDP_") and k not in ("MDP_SERVICES_CACHE", "MDP_MAVEN_URL")]:
     del os.environ[name]  # a developer's own settings must not reach the tests, except where the services come from
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+COLLECTING = tempfile.TemporaryDirectory(prefix="mdp-collect-")  # what is asked while tests are collected is asked here
+os.environ["MDP_HOME"] = COLLECTING.name
 os.environ["TZ"] = "UTC"
 time.tzset()
 

@@ -8,6 +8,7 @@ command to run. The ledger's own timestamps are the only clock reading outside t
 """
 
 import contextlib
+import fcntl
 import functools
 import getpass
 import json
@@ -175,19 +176,33 @@ def engine() -> sa.Engine:
 
 @functools.cache
 def _engine(url: str) -> sa.Engine:
+    one_by_one = contextlib.nullcontext()
     if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(url.removeprefix("sqlite:///"))
+        path.parent.mkdir(parents=True, exist_ok=True)
         made = sa.create_engine(url, connect_args={"timeout": 60})
         # WAL lets readers go on while one task writes; the scheduler runs several tasks at once.
         sa.event.listen(made, "connect", lambda connection, _: connection.execute("pragma journal_mode=wal"))
+        one_by_one = _opening(path)
     else:
         made = sa.create_engine(url, pool_pre_ping=True)
     try:
-        metadata.create_all(made)
+        with one_by_one:
+            metadata.create_all(made)
     except sa.exc.OperationalError as error:
         if "already exists" not in str(error):  # two first tasks may create at once
             raise PlatformError(f"the state database does not open ({made.url!r}): {error.orig}") from None
+    except OSError as error:
+        raise PlatformError(f"the state database does not open ({made.url!r}): {error.strerror}") from None
     return made
+
+
+@contextlib.contextmanager
+def _opening(path: Path):
+    """Hold back other processes that open the database: to turn on its write-ahead log, SQLite waits for nobody."""
+    with path.with_name(f".{path.name}.lock").open("w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        yield
 
 
 def _now() -> datetime:
