@@ -122,13 +122,14 @@ def _accept_until_forked(listener: socket.socket) -> dict:
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    told = []  # to end; an exception of the handler could be lost: Python ignores those of the hooks around a fork
+    signal.signal(signal.SIGTERM, lambda *_: told.append(True))
     callers: dict[int, socket.socket] = {}  # process id → who waits for its exit code
     doomed: dict[int, float] = {}  # process id → when it is killed
     with selectors.DefaultSelector() as ready:
         ready.register(listener, selectors.EVENT_READ)
         ready.register(waker, selectors.EVENT_READ)
-        while True:
+        while not told:
             for key, _ in ready.select(timeout=1 if doomed else None):
                 if key.fileobj is waker:
                     waker.recv(4096)
@@ -165,6 +166,7 @@ def _accept_until_forked(listener: socket.socket) -> dict:
                 doomed.pop(pid, None)
             for pid in [p for p, when in doomed.items() if when < time.monotonic()]:
                 _signal_group(pid, signal.SIGKILL)
+    sys.exit(0)
 
 
 def _receive(connection: socket.socket) -> tuple[dict | None, list[int]]:
