@@ -9,6 +9,7 @@ followed (ingestion/follow.py) is a load whose batches grow while its day lasts.
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC
 
@@ -29,7 +30,7 @@ FETCH = {
     "kafka.receive.buffer.bytes": str(4 << 20),
 }
 NEAR = 5_000  # records that are read on rather than skipped
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS, WAIT_SECONDS = 20, 0.2
 ORIGIN = ("source", "source_partition", "source_position")  # of a record: topic, partition, offset
 Offsets = dict[str, int]  # partition (as text, for JSON) → offset
 
@@ -203,20 +204,23 @@ def _records(client, feed: KafkaFeed, partition: int, first: int, last: int) -> 
     from confluent_kafka import KafkaError, TopicPartition
 
     client.assign([TopicPartition(feed.topic, partition, first)])
+    heard = time.monotonic()
     while first <= last:
-        messages = client.consume(min(NEAR, last - first + 1), TIMEOUT_SECONDS)
+        # it returns once it has as many, or after this time: where offsets are empty, there are not as many
+        messages = client.consume(min(NEAR, last - first + 1), WAIT_SECONDS)
+        heard = time.monotonic() if messages else heard
         ends = [m for m in messages if m.error() and m.error().code() == KafkaError._PARTITION_EOF]
         messages = [m for m in messages if m not in ends]
-        fault = next((m.error().str() for m in messages if m.error()), "" if messages or ends else "no answer")
-        if fault:
+        fault = next((m.error().str() for m in messages if m.error()), None)
+        if fault or time.monotonic() - heard > TIMEOUT_SECONDS:
             raise PlatformError(
                 f"{feed.name}: {feed.topic}/{partition} offset {first} cannot be read again from the broker at "
-                f"{broker(feed.connection).servers} ({fault}); run it again"
+                f"{broker(feed.connection).servers} ({fault or 'no answer'}); run it again"
             )
         yield from ((message.offset(), message.value()) for message in messages if message.offset() <= last)
         if ends:
             return
-        first = messages[-1].offset() + 1
+        first = messages[-1].offset() + 1 if messages else first
 
 
 # -- asking the broker ------------------------------------------------------------------------------------------------

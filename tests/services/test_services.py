@@ -80,7 +80,7 @@ def test_a_broker_keeps_what_it_confirmed_through_a_crash(kafka):
 
 def test_a_broker_listens_on_loopback_and_makes_no_topic_by_itself(kafka):
     doors = listening(kafka)
-    assert kafka.port in doors and len(doors) == 2
+    assert kafka.port in doors and len(doors) == 3, "the controller's, and one each with and without a login"
     assert {ip.removeprefix("::ffff:") for ip in doors.values()} == {"127.0.0.1"}
     with pytest.raises(Exception, match="UNKNOWN_TOPIC_OR_PART|did not reach"):
         kafka.produce("never_made", {"value": "x"})
