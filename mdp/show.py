@@ -46,22 +46,32 @@ def checksums(ds: str | None, layer: str | None) -> None:
     print(f"# left out because they name the run, not the data: {', '.join(tables.RUN_COLUMNS)}", file=sys.stderr)
 
 
+def _narrow(texts: tuple[str, ...], numbers: tuple[str, ...]):
+    """A table for eighty columns, in which no name is cut: one will be typed."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for name in texts:
+        table.add_column(name, no_wrap=True)
+    for name in numbers:
+        table.add_column(name, no_wrap=True, justify="right")
+    return table
+
+
 def feeds() -> None:
     """Print a line per declared feed: its last load, what is waiting, and what nobody declared."""
     from rich.console import Console
-    from rich.table import Table
 
     from ingestion.status import status
 
-    table = Table("feed", "kind", "last day", "state", "rows", "quarantined", "share", "lag", "watermark")
+    table = _narrow(("feed", "last day", "state"), ("rows", "quarantined", "lag"))
+    table.add_column("watermark")
     notes = []
     for row in status():
-        share = f"{row['n_quarantined'] / row['n_seen']:.2%}" if row["n_seen"] else ""
-        lag = "" if row["lag_days"] is None else f"{row['lag_days']} day{'s' * (row['lag_days'] != 1)}"
-        numbers = (f"{row['n_rows']:,}", f"{row['n_quarantined']:,}") if row["ds"] else ("", "")
-        table.add_row(
-            row["feed"], row["kind"], row["ds"] or "never", row["state"], *numbers, share, lag, row["watermark"]
-        )
+        share = f" {row['n_quarantined'] / row['n_seen']:.1%}" if row["n_quarantined"] else ""
+        lag = "" if row["lag_days"] is None else f"{row['lag_days']} d"
+        numbers = (f"{row['n_rows']:,}", f"{row['n_quarantined']:,}{share}") if row["ds"] else ("", "")
+        table.add_row(row["feed"], row["ds"] or "never", row["state"], *numbers, lag, row["watermark"])
         notes += [f"{row['feed']}: {note}" for note in row["notes"]]
     console = Console()
     console.print(table)
@@ -72,11 +82,10 @@ def feeds() -> None:
 def quarantine(feed: str | None, ds: str | None) -> None:
     """Print how many rows are held back, by feed, day and reason."""
     from rich.console import Console
-    from rich.table import Table
 
     from ingestion.quarantine import counts
 
-    table, found = Table("feed", "day", "reason", "waiting", "released", "dropped"), counts(feed, ds)
+    table, found = _narrow(("feed", "day", "reason"), ("waiting", "released", "dropped")), counts(feed, ds)
     for row in found:
         table.add_row(
             row["feed"], row["ds"], row["reason"], *(f"{row[key]:,}" for key in ("waiting", "release", "drop"))

@@ -168,7 +168,7 @@ def links() -> dict[str, str]:
     """Name → address of what answers now."""
     conf = settings()
     ports = read_run(conf.home).get("ports", {})
-    pages = {"airflow": ("Airflow", "airflow-api", "/dags/daily"), "mlflow": ("MLflow", "mlflow", ""),
+    pages = {"airflow": ("Airflow", "airflow-api", "/dags/daily"), "mlflow": ("MLflow", "mlflow", "/#/experiments"),
              "docs": ("dbt docs", "dbt-docs", "/static_index.html")}  # fmt: skip
     return {
         title: f"http://127.0.0.1:{ports[key]}{path}"
