@@ -37,6 +37,8 @@ QUARANTINE = {
 _FOUND = {"reason", "row_key", "source", "source_partition", "source_position", "received_date", "load_id", "source_block",
           "source_row"}  # fmt: skip
 HELD_AT_ONCE = 20_000  # rows held back that are in memory with their lines
+# A dataset reads millions of rows ahead unless told otherwise.
+_IN_A_STREAM = {"batch_size": 65_536, "batch_readahead": 1, "fragment_readahead": 1}
 _ARROW = {"string": pa.string(), "int": pa.int32(), "bigint": pa.int64()}
 _HELD_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in QUARANTINE.items()])
 
@@ -190,7 +192,9 @@ def _lines(parts: str) -> Callable[[pa.Table], pa.Array]:
     blocks: dict[tuple[str, int], list[int]] = {}  # (file, block) → [lowest number, rows]
     for kind in ("held=false", "held=true"):
         found = _dataset(f"{parts}/{kind}")
-        for batch in found.to_batches(columns=["source", "source_block", "source_row"]) if found else ():
+        for batch in (
+            found.to_batches(columns=["source", "source_block", "source_row"], **_IN_A_STREAM) if found else ()
+        ):
             grouped = pa.Table.from_batches([batch]).group_by(["source", "source_block"])
             sums = grouped.aggregate([("source_row", "min"), ("source_row", "count")]).to_pydict()
             for file, block, low, n in zip(
