@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 warehouse_app = typer.Typer(no_args_is_help=True, help="The engine: start it, stop it, ask it.")
@@ -41,7 +41,7 @@ Intensity = Annotated[float, typer.Option(help="events per customer, relative to
 
 
 def main() -> None:
-    """Run the command line; a PlatformError becomes one clear message and exit code 1, never a traceback."""
+    """Run the command line; a PlatformError becomes one clear message and its exit code, never a traceback."""
     from warehouse.settings import load_env_file
 
     load_env_file()
@@ -50,8 +50,8 @@ def main() -> None:
     try:
         app()
     except PlatformError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        print(f"{'off' if isinstance(error, NotYet) else 'error'}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 # -- the whole platform -----------------------------------------------------------------------------------------------

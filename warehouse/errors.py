@@ -5,11 +5,28 @@ The command line prints them without a traceback; anything else that escapes is 
 
 
 class PlatformError(Exception):
-    """A fault the user can act on; its text is the whole message."""
+    """A fault the user can act on; its text is the whole message. `exit_code` is what its command ends with."""
+
+    exit_code = 1
 
 
 class EngineDown(PlatformError):
-    """The warehouse engine does not answer."""
+    """The warehouse engine does not answer: nothing is known about the data, and the same command may pass later."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class NotYet(PlatformError):
+    """No fault: there is too little to learn from or to act on so far, and time brings it.
+
+    `possible_from` is the first business day on which it can be done, None if nobody can know.
+    """
+
+    exit_code = 99  # what Airflow's BashOperator takes for "skipped"
+
+    def __init__(self, reason: str, possible_from: str | None = None):
+        super().__init__(reason)
+        self.possible_from = possible_from
 
 
 def unknown(kind: str, name: str, known) -> PlatformError:

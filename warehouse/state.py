@@ -57,6 +57,15 @@ _published = sa.Table(
     sa.Column("ds", sa.String(10), primary_key=True),
     sa.Column("published_at", sa.DateTime, nullable=False),
 )
+_off = sa.Table(
+    "off_days",
+    metadata,
+    sa.Column("stage", sa.String(64), primary_key=True),
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("possible_from", sa.String(10)),
+    sa.Column("recorded_at", sa.DateTime, nullable=False),
+)
 _locks = sa.Table(
     "locks",
     metadata,
@@ -167,6 +176,19 @@ class Load:
     status: str  # "intent" until its partition is whole, then "published"
     n_rows: int | None
     n_quarantined: int | None
+
+
+@dataclass(frozen=True)
+class Off:
+    """Why a stage did nothing on a day, and the first day on which it can (None: nobody can know)."""
+
+    stage: str
+    ds: str
+    reason: str
+    possible_from: str | None
+
+    def __str__(self) -> str:
+        return self.reason + (f"; possible from {self.possible_from}" if self.possible_from else "")
 
 
 def engine() -> sa.Engine:
@@ -368,15 +390,42 @@ def publish(stage: str, days: list[str]) -> None:
     """Mark `stage` as whole for each day."""
     now = _now()
     with engine().begin() as connection:
-        connection.execute(_published.delete().where(_published.c.stage == stage, _published.c.ds.in_(days)))
+        _take_back(connection, [stage], days)
         connection.execute(_published.insert(), [dict(stage=stage, ds=d, published_at=now) for d in days])
 
 
 def unpublish(stages: str | list[str], days: list[str]) -> None:
-    """Mark the stages as not whole for each day (before their tables are rewritten)."""
-    stages = [stages] if isinstance(stages, str) else stages
+    """Mark the stages as neither whole nor off for each day (before their tables are rewritten)."""
     with engine().begin() as connection:
-        connection.execute(_published.delete().where(_published.c.stage.in_(stages), _published.c.ds.in_(days)))
+        _take_back(connection, [stages] if isinstance(stages, str) else stages, days)
+
+
+def _take_back(connection, stages: list[str], days: list[str]) -> None:
+    for table in (_published, _off):
+        connection.execute(table.delete().where(table.c.stage.in_(stages), table.c.ds.in_(days)))
+
+
+def switch_off(stage: str, ds: str, reason: str, possible_from: str | None = None) -> None:
+    """Mark that `stage` writes nothing for `ds` because it cannot yet: what follows goes on without it."""
+    values = dict(stage=stage, ds=parse_ds(ds), reason=reason, possible_from=possible_from, recorded_at=_now())
+    with engine().begin() as connection:
+        _take_back(connection, [stage], [ds])
+        connection.execute(_off.insert().values(values))
+
+
+def off(ds: str) -> dict[str, Off]:
+    """Stage → why it is off, for the stages that are off on `ds`."""
+    return {row["stage"]: _as_off(row) for row in _rows(sa.select(_off).where(_off.c.ds == ds).order_by(_off.c.stage))}
+
+
+def last_off(stage: str) -> Off | None:
+    """Why `stage` was off on the newest day on which it was."""
+    found = _rows(sa.select(_off).where(_off.c.stage == stage).order_by(_off.c.ds.desc()).limit(1))
+    return _as_off(found[0]) if found else None
+
+
+def _as_off(row) -> Off:
+    return Off(row["stage"], row["ds"], row["reason"], row["possible_from"])
 
 
 def is_published(stage: str, ds: str) -> bool:
@@ -396,8 +445,8 @@ def newest(stage: str) -> str | None:
 
 
 def require(stage: str, ds: str, command: str) -> None:
-    """Raise PlatformError naming the command to run, unless `stage` is whole for `ds`."""
-    if not is_published(stage, ds):
+    """Raise PlatformError naming the command to run, unless `stage` is whole for `ds`, or off."""
+    if not is_published(stage, ds) and stage not in off(ds):
         raise PlatformError(f"{stage} of {ds} is not there (or was left half-written): run `{command}` first")
 
 

@@ -37,3 +37,20 @@ def test_a_directory_where_nothing_can_be_written_is_said(tmp_path, monkeypatch)
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     with pytest.raises(PlatformError, match="the state database does not open .*Is a directory"):
         state.engine()
+
+
+def test_a_stage_is_whole_or_off_or_neither(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
+    stage, ds = "predictions.budget", "2026-03-02"
+    with pytest.raises(PlatformError, match="run `mdp score budget` first"):
+        state.require(stage, ds, "mdp score budget")
+    state.publish(stage, [ds])
+    state.switch_off(stage, ds, "28 days of spend are needed", "2026-03-29")
+    assert not state.is_published(stage, ds) and state.off(ds)[stage] == state.last_off(stage)
+    assert str(state.last_off(stage)) == "28 days of spend are needed; possible from 2026-03-29"
+    state.require(stage, ds, "mdp score budget")
+    state.publish(stage, [ds])
+    assert state.off(ds) == {} and state.is_published(stage, ds)
+    state.switch_off(stage, ds, "nobody has left yet")
+    state.unpublish(stage, [ds])
+    assert state.off(ds) == {} and state.last_off(stage) is None and not state.is_published(stage, ds)
