@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from warehouse import jars, jvm
+from warehouse import jars, jvm, state
 from warehouse.errors import PlatformError
 from warehouse.settings import Settings, whole
 
@@ -59,6 +59,19 @@ def check_home(home: Path) -> None:
         raise PlatformError(
             f"only {free // 10**6} MB are free at {home}, {MIN_FREE_BYTES // 10**6} MB are needed: free some space or "
             "set MDP_HOME to a larger disk"
+        )
+
+
+def check_unmoved(conf: Settings) -> None:
+    """Raise PlatformError if MDP_HOME lay elsewhere when it was first used.
+
+    The metastore and MLflow keep whole paths; where they lead nowhere, Spark reads a table as empty and says nothing.
+    """
+    state.set_fact_once("home", str(conf.home))
+    if (made := state.fact("home")) != str(conf.home):
+        raise PlatformError(
+            f"MDP_HOME is {conf.home}, but what it holds was made in {made}, where tables and models are looked for: move it "
+            f"back to {made}, or start anew in another MDP_HOME"
         )
 
 

@@ -90,6 +90,7 @@ def start(wait: bool = True) -> str:
     if not conf.embedded:
         return f"MDP_CONNECT_URL is set: using the cluster at {conf.connect_url}, nothing local is started"
     engine.check_home(conf.home)
+    engine.check_unmoved(conf)
     conf.logs_dir.mkdir(parents=True, exist_ok=True)
     fresh = service_process(conf.home, "supervisor") is None
     if fresh:

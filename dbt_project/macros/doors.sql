@@ -52,9 +52,9 @@ select {{ expected_column_names | join(', ') }}, 'expected' as `actual_or_expect
   The adapter's incremental materialization writes every row twice (into a temporary Parquet table, then on), in about ten
   statements. Days are replaced by dropping them first (replace_days), so one insert is enough: the columns and types
   come from the contract, `distribute by` gives one file per day. The select is compared with the contract when the table is
-  created; later the insert itself refuses a missing column or a type that does not fit (a second analysis of each statement,
-  a tenth of a daily run, would tell nothing more). A table whose columns differ from the contract is refused;
-  `--full-refresh` drops it, then the whole history has to be built again.
+  created; later the insert itself refuses a missing column (a second analysis of each statement, a tenth of a daily run, would tell
+  nothing more). A table whose columns differ from the contract in name, order or type is refused: an insert would cast to
+  the table's old type in silence. `--full-refresh` drops it, then the whole history has to be built again.
 -#}
 {% materialization incremental, adapter='hive' %}
   {%- set table = this.incorporate(type='table') -%}
@@ -63,6 +63,22 @@ select {{ expected_column_names | join(', ') }}, 'expected' as `actual_or_expect
   {%- if existing is not none and should_full_refresh() -%}
     {%- do adapter.drop_relation(existing) -%}
     {%- set existing = none -%}
+  {%- endif -%}
+
+  {%- if existing is not none -%}
+    {#- before the hooks: they drop the days that are about to be written -#}
+    {%- set is_columns, should_columns = [], [] -%}
+    {%- for column in adapter.get_columns_in_relation(existing) if column.name != 'ds' -%}
+      {%- do is_columns.append(column.name ~ ' ' ~ column.dtype | lower | replace(' ', '')) -%}
+    {%- endfor -%}
+    {%- for column in columns -%}
+      {%- do should_columns.append(column.name ~ ' ' ~ column.data_type | lower | replace(' ', '')) -%}
+    {%- endfor -%}
+    {%- if is_columns != should_columns -%}
+      {%- do exceptions.raise_compiler_error(
+        table ~ ' has the columns ' ~ is_columns ~ ', its contract has ' ~ should_columns
+        ~ ': build it again over the whole history with --full-refresh.') -%}
+    {%- endif -%}
   {%- endif -%}
 
   {{ run_hooks(pre_hooks) }}
@@ -75,14 +91,6 @@ select {{ expected_column_names | join(', ') }}, 'expected' as `actual_or_expect
         {%- endfor %}
       ) partitioned by (ds string) stored as {{ config.get('file_format') }}
     {%- endcall -%}
-  {%- else -%}
-    {%- set is_names = adapter.get_columns_in_relation(existing) | map(attribute='name') | list -%}
-    {%- set should_names = columns | map(attribute='name') | list + ['ds'] -%}
-    {%- if is_names != should_names -%}
-      {%- do exceptions.raise_compiler_error(
-        table ~ ' has the columns ' ~ is_names ~ ', its contract has ' ~ should_names
-        ~ ': build it again over the whole history with --full-refresh.') -%}
-    {%- endif -%}
   {%- endif -%}
   {%- call statement('main') -%}
     insert overwrite table {{ table }} partition (ds)

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -132,14 +133,14 @@ def states_of_tasks(home, run_id: str) -> dict[str, str]:
     return {task: state for task, state in rows if state not in (None, "upstream_failed")}
 
 
-def dbt(home, *words: str) -> str:
+def dbt(home, *words: str, code: int = 0) -> str:
     """What `dbt` says when an analyst types it in dbt_project/ after `eval "$(mdp env)"`."""
     exports = dict(re.findall(r"^export (\w+)='?(.*?)'?$", mdp("env", home=home).stdout, re.M))
     done = subprocess.run(
         [str(Path(sys.executable).parent / "dbt"), *words],
         cwd=PROJECT / "dbt_project", env=os.environ | exports | {"USER": "an.alyst"}, capture_output=True, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == code, done.stdout[-3000:]
     return done.stdout
 
 
@@ -165,6 +166,28 @@ def test_an_analyst_builds_into_a_schema_of_their_own(first_run, home):
         }
         assert counts["dev_an_alyst"] == counts["marts"] != "0"
     assert mdp("warehouse", "checksum", "--layer", "marts", home=home).stdout == before
+
+
+def test_a_table_of_another_contract_is_refused_and_keeps_its_days(first_run, home, tmp_path):
+    """A type changed in the .yml alone would be cast back to the table's in silence."""
+    edited = shutil.copytree(PROJECT / "dbt_project", tmp_path / "dbt_project")
+    layer = edited / "models" / "marts" / "_marts.yml"
+    layer.write_text(
+        layer.read_text().replace(
+            '{name: revenue_90d_cny, data_type: "decimal(18,2)"',
+            '{name: revenue_90d_cny, data_type: "decimal(18,4)"',
+            1,
+        )
+    )
+    assert layer.read_text() != (PROJECT / "dbt_project" / "models" / "marts" / "_marts.yml").read_text()
+    before = mdp("warehouse", "checksum", "--layer", "marts", home=home).stdout
+    said = dbt(
+        home, "run", "--project-dir", str(edited), "--target-path", str(tmp_path / "target"), "--select", "rfm", code=1
+    )
+    assert (
+        "revenue_90d_cny decimal(18,2)" in said and "revenue_90d_cny decimal(18,4)" in said and "--full-refresh" in said
+    )
+    assert before and mdp("warehouse", "checksum", "--layer", "marts", home=home).stdout == before
 
 
 def newest_day(home) -> str:

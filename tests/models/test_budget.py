@@ -42,6 +42,17 @@ def test_a_floor_above_its_cap_and_rising_returns_are_refused():
         allocate([Option("a", 1, 0, 4, ((2, 1.0), (2, 2.0)))], 10)
 
 
+def test_a_saturated_channel_whose_last_returns_differ_by_rounding_is_planned():
+    """Its scale is the smallest that a fit gives (SPAN), its cap the largest: cap / b = 40."""
+    pieces = budget.Curve(a=300.0, b=25.0, order_value_cny=0.1, is_identified=True).pieces(cap=1_000, n=40)
+    slopes = [slope for _, slope in pieces]
+    assert slopes != sorted(slopes, reverse=True), "rounding does not show here: choose another curve"
+    best = allocate([Option("a", 1, 0, 1_000, pieces), Option("b", 1, 0, 1_000, ((1_000, 0.01),))], 1_000)
+    better = [(width, slope) for width, slope in pieces if slope > 0.01]
+    assert best.units["a"] == pytest.approx(sum(width for width, _ in better))
+    assert best.total_return == pytest.approx(sum(w * s for w, s in better) + 0.01 * best.units["b"])
+
+
 def test_more_money_than_caps_has_no_shadow_price():
     best = allocate(TABLE, 10_000_000)
     assert best.units == pytest.approx({o.name: o.cap for o in TABLE})

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import PROJECT, mdp
 from warehouse import engine
 from warehouse.errors import PlatformError
+from warehouse.settings import settings
 
 
 def test_a_named_port_that_is_taken(tmp_path):
@@ -36,6 +37,19 @@ def test_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(PlatformError, match="only 1 MB are free at .*, 500 MB are needed: free some space"):
         engine.check_home(tmp_path)
+
+
+def test_a_home_that_was_moved(tmp_path, monkeypatch):
+    """Spark reads a table whose directory is elsewhere as empty."""
+    made, moved = tmp_path / "made", tmp_path / "moved"
+    made.mkdir()
+    monkeypatch.setenv("MDP_HOME", str(made))
+    for _ in ("first", "again"):
+        engine.check_unmoved(settings())
+    made.rename(moved)
+    said = mdp("warehouse", "start", home=moved, check=False)
+    assert said.returncode == 1 and said.stderr.count("\n") == 1
+    assert f"MDP_HOME is {moved}, but what it holds was made in {made}" in said.stderr
 
 
 def test_no_python(tmp_path):
