@@ -28,6 +28,12 @@ OPENS = (
     "java.base/sun.nio.cs", "java.base/sun.security.action", "java.base/sun.util.calendar",
     "java.security.jgss/sun.security.krb5",
 )  # fmt: skip
+# The variables of our own environment that the JVM and its Python workers get, by name.
+HANDED_ON = (
+    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "TMPDIR", "USER",
+    "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
+    "HADOOP_CONF_DIR", "HADOOP_USER_NAME", "KRB5CCNAME", "KRB5_CONFIG", "SPARK_CONF_DIR", "YARN_CONF_DIR",
+)  # fmt: skip
 MIN_FREE_BYTES = 500_000_000  # a day of the default company needs far less; Spark fails in ugly ways on a full disk
 START_SECONDS = 120
 
@@ -96,6 +102,10 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         "spark.ui.enabled": "false",
         "spark.driver.host": "127.0.0.1" if bind == "127.0.0.1" else socket.gethostname(),
         "spark.driver.bindAddress": bind,
+        # A statement reads tables: no variable of the process, no file by its path, no script around statements.
+        "spark.sql.variable.substitute": "false",
+        "spark.sql.runSQLOnFiles": "false",
+        "spark.sql.scripting.enabled": "false",
         "spark.sql.warehouse.dir": conf.warehouse_uri,
         "spark.sql.catalogImplementation": "hive",
         "spark.sql.session.timeZone": "UTC",
@@ -117,6 +127,8 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
     }
     if local:  # else each query of more than 32 days starts a job with one task per day, only to list its files
         confs["spark.sql.sources.parallelPartitionDiscovery.threshold"] = 100_000
+        # The driver's own two ports speak Java serialisation: with a secret (Spark makes one) they answer only to itself.
+        confs["spark.authenticate"] = "true"
     if not os.environ.get("MDP_METASTORE_URL"):  # a database that this JVM alone can open
         confs["spark.hadoop.hive.metastore.rawstore.impl"] = jvm.METASTORE_STORE
     hive = {
@@ -149,17 +161,16 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
 
 
 def environment(conf: Settings) -> dict[str, str]:
-    """The JVM's environment: no password of ours, the workers' interpreter, loopback."""
-    dropped = re.compile(r"MDP_\w+_PASSWORD|MDP_MAVEN_URL|SPARK_HOME|PYTHONDONTWRITEBYTECODE")
-    env = {name: value for name, value in os.environ.items() if not dropped.fullmatch(name)}
-    env.update(
-        PYSPARK_PYTHON=conf.worker_python,
-        SPARK_LOCAL_IP="127.0.0.1",
-        SPARK_LOCAL_DIRS=str(conf.home / "engine" / "tmp"),
-        TZ="UTC",
-    )
-    if os.environ.get("MDP_ENGINE_BIND"):
-        env.pop("SPARK_LOCAL_IP")
+    """The JVM's environment: what HANDED_ON and MDP_ENGINE_ENV name, the workers' interpreter, loopback; nothing else.
+
+    A statement may be made to print a variable, and a worker runs code of whoever may send some: so no password of ours,
+    and none of anybody else's.
+    """
+    named = filter(None, re.split(r"[,\s]+", os.environ.get("MDP_ENGINE_ENV") or ""))
+    env = {name: os.environ[name] for name in (*HANDED_ON, *named) if name in os.environ}
+    env.update(PYSPARK_PYTHON=conf.worker_python, SPARK_LOCAL_DIRS=str(conf.home / "engine" / "tmp"), TZ="UTC")
+    if not os.environ.get("MDP_ENGINE_BIND"):
+        env["SPARK_LOCAL_IP"] = "127.0.0.1"
     return env
 
 

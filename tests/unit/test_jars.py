@@ -214,12 +214,3 @@ def test_the_command(tmp_path):
     said = mdp("warehouse", "jars", "oracle", home=tmp_path, check=False)
     assert said.returncode == 1
     assert said.stderr == "error: unknown extra 'oracle': known are kafka, mariadb, mysql, postgresql\n"
-
-
-def test_no_password_reaches_the_engine(monkeypatch):
-    for name in ("MDP_CRM_PASSWORD", "MDP_SHOP_DB_PASSWORD", "MDP_MAVEN_URL"):
-        monkeypatch.setenv(name, "secret")
-    monkeypatch.setenv("MDP_CRM_PASSWORD_FILE", "/run/secrets/crm")
-    environment = engine.environment(settings())
-    assert "secret" not in environment.values()
-    assert environment["MDP_CRM_PASSWORD_FILE"] == "/run/secrets/crm" and "PATH" in environment
