@@ -1,6 +1,7 @@
 """A gate: checks what a run wrote at one hand-over point, records the verdicts, and stops the run if a rule is broken.
 
-Nothing downstream starts before "gate_<name>" is published for its day, and only a gate that passed publishes it.
+Nothing downstream starts before "gate_<name>" is published for its day, and only a gate that passed publishes it. A gate
+rewrites no table: one that passes again changes nothing, one that refuses takes back what followed.
 """
 
 import importlib
@@ -9,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expectations import report, validate
-from expectations.scope import make_scope
+from expectations.scope import Scope, make_scope
 from expectations.validate import Verdict
-from warehouse import ops, state, tables
+from warehouse import ops, stages, state
 from warehouse.dates import days, parse_ds
 from warehouse.errors import PlatformError, unknown
 
@@ -67,11 +68,8 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
         raise unknown("gate", gate, GATES)
     parse_ds(ds)
     range_ = f"--ds {ds}" + (f" --from {from_ds}" if from_ds else "")
-    inputs = _require_inputs(gate, ds, range_)
+    stages.require(f"gate_{gate}", ds, from_ds)
     scope = make_scope(gate, ds, from_ds)
-    written = state.published_days(inputs[0])
-    checked = [day for day in days(scope.first_ds, scope.ds) if day in written]
-    state.unpublish(f"gate_{gate}", checked)
     suites = importlib.import_module(f"expectations.{gate}").suites(scope)
     verdicts = tuple(validate.judge(suites, is_small=scope.n_loaded() < SMALL_ROWS))
     state.record_verdicts(ds, gate, [v.row() for v in verdicts])
@@ -81,22 +79,19 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
     path = report.write(gate, ds, verdicts, remedy)
     result = GateResult(gate, ds, verdicts, time.monotonic() - started, path)
     if result.failed:
+        stages.take_back(f"gate_{gate}", ds, from_ds)
         raise GateFailed(result, remedy)
-    state.publish(f"gate_{gate}", checked)
+    state.publish(f"gate_{gate}", _checked(gate, scope))
     print(result)
     return result
 
 
-def _require_inputs(gate: str, ds: str, range_: str) -> list[str]:
-    """The stages that the gate checks, each of which must be whole for `ds`."""
+def _checked(gate: str, scope: Scope) -> list[str]:
+    """The days of the scope that the stages before have written (predictions: the day, also where a model is off)."""
     if gate == "predictions":
-        models = [table.split(".")[1] for table in tables.in_layer(tables.PREDICTIONS)]
-        commands = {f"predictions.{model}": f"mdp score {model} --ds {ds}" for model in models}
-    else:
-        commands = {gate: f"mdp ingest {range_}" if gate == "raw" else f"mdp build {gate} {range_}"}
-    for stage, command in commands.items():
-        state.require(stage, ds, command)
-    return list(commands)
+        return [scope.ds]
+    written = state.published_days(gate)
+    return [day for day in days(scope.first_ds, scope.ds) if day in written]
 
 
 def _block(result: GateResult, remedy: str) -> str:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from warehouse import state
-from warehouse.dates import days_between, late_window
-from warehouse.settings import settings
+from warehouse import stages, state
+from warehouse.dates import days_between
 
 CHANNELS = ("search", "information_feed", "short_video", "social", "display")
 PLANS = ("basic", "silver", "gold")
@@ -55,8 +54,7 @@ def make_scope(gate: str, ds: str, from_ds: str | None) -> Scope:
         return Scope(min([from_ds or ds, *first]), ds, volumes)
     if gate == "predictions":
         return Scope(ds, ds, {})
-    first, _ = late_window(ds, settings().late_days, from_ds)
-    return Scope(max(first, state.fact("first_day") or first), max(ds, state.newest(gate) or ds), {})
+    return Scope(*stages.rewrites(f"gate_{gate}", ds, from_ds), {})
 
 
 def _volume(load: state.Load) -> Volume:

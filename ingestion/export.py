@@ -11,9 +11,8 @@ from ingestion.jdbc import source_table
 from ingestion.publish import Outcome, publish, reasons
 from ingestion.rows import content, day_rows
 from ingestion.targets import Target, pick
-from warehouse import state
+from warehouse import stages, state
 from warehouse.connections import database
-from warehouse.dates import parse_ds
 from warehouse.errors import EngineDown, PlatformError
 
 
@@ -25,8 +24,9 @@ def export(ds: str, target: str | None = None, dry_run: bool = False) -> dict:
     exported all the same.
     """
     chosen = pick(target)
-    state.require("marts", parse_ds(ds), f"mdp build marts --ds {ds}")
-    newest = state.newest("marts")
+    stages.require("export", ds)
+    # A later day that was exported stays the newest, also while its marts are taken back.
+    newest = max(state.newest("marts"), state.newest_export() or ds)
     if ds != newest:
         chosen = [one for one in chosen if one.mode == "insert"]
     rows, faults = {}, []

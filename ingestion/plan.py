@@ -6,44 +6,25 @@ day, files when their content has changed (somebody mended the source), any on `
 
 from ingestion import collect, drift, jdbc, quarantine, topics
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed
-from warehouse import state
+from warehouse import stages, state
 from warehouse.dates import shift
 from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.state import Load
 
-# The stages of a day after its load, each with the command that finishes it.
-STAGES = {
-    "raw": "mdp ingest",
-    "gate_raw": "mdp gate raw",
-    "cleaned": "mdp build cleaned",
-    "gate_cleaned": "mdp gate cleaned",
-    "features": "mdp build features",
-    "gate_features": "mdp gate features",
-    "gate_predictions": "mdp gate predictions",
-    "marts": "mdp build marts",
-}
-
 
 def refuse_if_unfinished(ds: str) -> None:
     """Raise PlatformError if an earlier day was loaded but did not reach the marts (a history: its features' gate)."""
-    published = {stage: set(state.published_days(stage)) for stage in STAGES}
-    loads = [load for load in state.loads() if load.ds < ds or not load.inputs.get("open")]
-    for load in loads:
-        if load.ds >= ds:
-            break
-        is_history = load.inputs["first"] == load.inputs["start"] != load.ds
-        if is_history and loads[-1].ds > load.ds:
-            continue  # a later day was begun, so it was whole: that day's late window only takes days of it back for a while
-        last = "gate_features" if is_history else "marts"
-        if load.ds in published[last]:
-            continue
-        stage = next(s for s in STAGES if load.ds not in published[s])
-        range_ = f" --from {load.inputs['first']}" if last == "gate_features" and load.inputs["first"] else ""
-        raise PlatformError(
-            f"{load.ds} is unfinished (its stage {stage} is not published), so {ds} may not start: run "
-            f"`{STAGES[stage]} --ds {load.ds}{range_}` and what follows it, or `make run`, which takes it up"
-        )
+    stopped = stages.first_unfinished(before=ds)
+    if stopped is None:
+        return
+    stage, first = stages.missing(stopped), None
+    if stages.is_history(stopped):
+        first = min((load.inputs["first"] for load in state.loads(stopped) if load.inputs["first"]), default=None)
+    raise PlatformError(
+        f"{stopped} is unfinished (its stage {stage} is not published), so {ds} may not start: run "
+        f"`{stages.typed(stage, stopped, first)}` and what follows it, or `make run`, which takes it up"
+    )
 
 
 def decide(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_gap: bool = False) -> tuple[str, str]:
@@ -134,7 +115,8 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False, f
     if follow:
         inputs["open"] = True
     along = f", {len(inputs['released'])} released from quarantine" if inputs.get("released") else ""
-    state.unpublish("raw", [ds])
+    if state.is_published("raw", ds):  # taken again: what was made of it is of yesterday
+        stages.take_back("raw", ds, first)
     state.begin_load(feed.name, ds, inputs, replace=True)
     if isinstance(feed, KafkaFeed):
         n = sum(map(topics.n_rows, inputs["batches"]))

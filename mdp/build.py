@@ -6,30 +6,19 @@ The work is a plain `dbt build`, printed as it is run, so that an analyst can ty
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from mdp import warm
-from warehouse import dates, ops, state
+from warehouse import ops, stages, state
 from warehouse.errors import PlatformError, unknown
 from warehouse.session import require_engine
 from warehouse.settings import PROJECT, settings
 
-
-@dataclass(frozen=True)
-class Layer:
-    """What `dbt build` selects, the stage that must be whole before, the command that makes it so."""
-
-    select: tuple[str, ...]
-    needs: str
-    command: str
-    rebuilds_late_days: bool
-
-
+# Layer, a stage of warehouse/stages.py → what `dbt build` selects.
 LAYERS = {
-    "cleaned": Layer(("path:models/staging", "path:models/cleaned"), "gate_raw", "mdp gate raw", True),
-    "features": Layer(("path:models/features", "path:models/labels"), "gate_cleaned", "mdp gate cleaned", True),
-    "marts": Layer(("path:models/marts",), "gate_predictions", "mdp gate predictions", False),
+    "cleaned": ("path:models/staging", "path:models/cleaned"),
+    "features": ("path:models/features", "path:models/labels"),
+    "marts": ("path:models/marts",),
 }
 
 
@@ -37,29 +26,18 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
     """Build layer `name` for `ds` (or from_ds … ds) and publish its days; returns a sentence.
 
     Late days before the range are rebuilt with it. Redoing an old day redoes every later one too, because running
-    totals follow from it. Raises PlatformError if the stage before is missing or dbt fails.
+    totals follow from it; what follows from the layer is taken back. Raises PlatformError if the stage before is missing
+    or dbt fails.
     """
     if name not in LAYERS:
         raise unknown("layer", name, LAYERS)
-    layer = LAYERS[name]
-    state.require(layer.needs, dates.parse_ds(ds), f"{layer.command} --ds {ds}")
+    stages.require(name, ds, from_ds)
     require_engine()
-    first, last = days_to_build(name, ds, from_ds)
-    rebuilt = dates.days(first, last)
     with state.lock(f"build {name}"):
-        state.unpublish([name, f"gate_{name}"], rebuilt)
-        run_dbt(["build", "--exclude-resource-type", "unit_test", "--select", *layer.select], first, last)
-        state.publish(name, rebuilt)
+        with stages.rewriting(name, ds, from_ds) as (first, last):
+            run_dbt(["build", "--exclude-resource-type", "unit_test", "--select", *LAYERS[name]], first, last)
         ops.refresh(["published_days"], last)
     return f"{name} of {first} … {last} built" if first != last else f"{name} of {last} built"
-
-
-def days_to_build(name: str, ds: str, from_ds: str | None) -> tuple[str, str]:
-    """First and last day that building `name` for `ds` has to replace."""
-    if not LAYERS[name].rebuilds_late_days:
-        return from_ds or ds, ds
-    first, _ = dates.late_window(ds, settings().late_days, from_ds)
-    return max(first, state.fact("first_day") or first), max(ds, state.newest(name) or ds)
 
 
 def dbt_environment() -> dict[str, str]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from mdp import stack, warm
 from mdp.airflow import Airflow
 from ml.models import load_models
-from warehouse import dates, engine, state, supervise
+from warehouse import dates, engine, stages, state, supervise
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
 from warehouse.session import close
@@ -120,15 +120,12 @@ def _engine_ready() -> None:
 def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] | None]:
     """The day to run and the history to load before it: an unfinished day first, else `ds`, else the next day."""
     begun = state.fact("history_to")
-    history = None
-    # Once a later day was begun the history was whole: that day's late window then takes days of it back for a while.
-    later = begun is not None and any(load.ds > begun for load in state.loads())
-    if begun is None or not (later or state.is_published("gate_features", begun)):
+    stopped = stages.day_to_take_up()
+    if begun is None or stopped == begun:
         history = (state.fact("first_day"), begun) if begun else _first_history(ds, from_ds)
         state.set_fact_once("first_day", history[0])
         state.set_fact_once("history_to", history[1])
         return dates.shift(history[1], 1), history
-    stopped = unfinished_day()
     if stopped:
         if ds and ds > stopped:
             raise PlatformError(f"{stopped} is not finished; no later day runs past it: `make run` takes it up")
@@ -144,27 +141,6 @@ def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] 
         if company.status()["newest_ds"] < following:
             console.print(company.advance()["text"])
     return following, None
-
-
-def unfinished_day() -> str | None:
-    """The day to take up: the oldest that was begun and not exported, else one that mends what was taken back since, or None.
-
-    Days are taken back by whoever builds or checks one again by hand and leaves out what follows, or stops it half-way. A
-    build rebuilds the late days before its own, so it is run for the day whose window begins with the oldest of them.
-    """
-    from ingestion.plan import STAGES  # imports pyspark: not before the engine is on its way
-    from mdp.build import LAYERS
-
-    begun = {load.ds for load in state.loads()} - {state.fact("history_to")}
-    for stage in ("export", *STAGES):
-        open_days = begun - set(state.published_days(stage))
-        layer = LAYERS.get(stage.removeprefix("gate_"))
-        if open_days and layer and layer.rebuilds_late_days:
-            covering = dates.shift(min(open_days), settings().late_days)
-            return min((day for day in begun if day >= covering), default=max(begun))
-        if open_days:
-            return min(open_days)
-    return None
 
 
 def _first_history(ds: str | None, from_ds: str | None) -> tuple[str, str]:

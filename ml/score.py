@@ -9,7 +9,7 @@ import pickle
 
 from ml import registry
 from ml.models import ModelSpec, get_model
-from warehouse import state
+from warehouse import stages, state
 from warehouse.dates import shift
 from warehouse.errors import PlatformError
 
@@ -17,20 +17,19 @@ from warehouse.errors import PlatformError
 def score(model: str, ds: str) -> str:
     """Replace the partition ds of the model's prediction table and publish it; returns a sentence."""
     spec = get_model(model)
-    state.require("gate_features", ds, f"mdp gate features --ds {ds}")
+    stages.require(f"predictions.{model}", ds)
     champion = registry.champion(model)
     if champion is None:
         raise PlatformError(f"{model} has no champion to score {ds} with: run `mdp train {model} --ds {ds}` first.")
     payload = registry.read_model(model, champion.version)
     from warehouse.partitions import read_days, replace_partition
 
-    table, stage = spec.predictions.table, f"predictions.{model}"
+    table = spec.predictions.table
     with state.lock(f"{table}@{ds}"):
         frame = read_days(spec.features.table, shift(ds, 1 - spec.score.days), ds)
         predictions = predict_frame(spec, frame, payload, champion.version)
-        state.unpublish([stage, "gate_predictions"], [ds])
-        replace_partition(predictions, table, ds)
-        state.publish(stage, [ds])
+        with stages.rewriting(f"predictions.{model}", ds):
+            replace_partition(predictions, table, ds)
     note = f", the baseline ({spec.baseline})" if champion.is_baseline else ""
     return f"{table} of {ds} is scored with {model} version {champion.version}{note}."
 

@@ -16,7 +16,7 @@ from ml import registry
 from ml.evaluation import Evaluation
 from ml.models import ModelSpec, build_estimator, get_model, import_model
 from ml.splits import Part, followup_cutoff, last_mature_day, split_days, split_followup, split_snapshot
-from warehouse import state
+from warehouse import stages, state
 from warehouse.dates import shift
 from warehouse.errors import PlatformError
 from warehouse.settings import settings
@@ -41,7 +41,7 @@ class Outcome:
 def train(model: str, ds: str, dry: bool = False) -> Outcome:
     """Train `model` on what had matured by ds; `dry` fits and judges but writes nothing. PlatformError if it cannot."""
     spec = get_model(model)
-    state.require("features", ds, f"mdp build features --ds {ds}")
+    stages.require(f"predictions.{model}", ds)  # what a model may be scored on it may learn from, and nothing else
     last = last_mature_day(spec, ds, settings().late_days)
     fit, judge = read_parts(spec, ds, last)
     return train_on(spec, fit, judge, fingerprint(ds, last, fit, judge), dry)

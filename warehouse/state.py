@@ -405,6 +405,15 @@ def _take_back(connection, stages: list[str], days: list[str]) -> None:
         connection.execute(table.delete().where(table.c.stage.in_(stages), table.c.ds.in_(days)))
 
 
+def take_back(spans: list[tuple[str, str, str | None]]) -> None:
+    """Mark stages as neither whole nor off, all at once: (stage, first day, last day or None for all later ones)."""
+    with engine().begin() as connection:
+        for table in (_published, _off):
+            for stage, first, last in spans:
+                mine = table.delete().where(table.c.stage == stage, table.c.ds >= first)
+                connection.execute(mine if last is None else mine.where(table.c.ds <= last))
+
+
 def switch_off(stage: str, ds: str, reason: str, possible_from: str | None = None) -> None:
     """Mark that `stage` writes nothing for `ds` because it cannot yet: what follows goes on without it."""
     values = dict(stage=stage, ds=parse_ds(ds), reason=reason, possible_from=possible_from, recorded_at=_now())
@@ -437,6 +446,26 @@ def published_days(stage: str) -> list[str]:
     """All days for which `stage` is whole, ascending."""
     query = sa.select(_published.c.ds).where(_published.c.stage == stage).order_by(_published.c.ds)
     return [r["ds"] for r in _rows(query)]
+
+
+def loaded_days(without: str | None = None, after: str | None = None, before: str | None = None) -> list[str]:
+    """The days for which a load was begun, ascending; only those for which stage `without` is not whole, if given."""
+    query = sa.select(_loads.c.ds).distinct().order_by(_loads.c.ds)
+    if without:
+        query = query.where(_loads.c.ds.not_in(sa.select(_published.c.ds).where(_published.c.stage == without)))
+    if after:
+        query = query.where(_loads.c.ds > after)
+    if before:
+        query = query.where(_loads.c.ds < before)
+    return [r["ds"] for r in _rows(query)]
+
+
+def oldest_without(missing: str, stage: str, since: str) -> str | None:
+    """The oldest day from `since` on for which `stage` is whole and `missing` is not."""
+    there = sa.select(_published.c.ds).where(_published.c.stage == missing)
+    found = sa.select(sa.func.min(_published.c.ds).label("ds"))
+    found = found.where(_published.c.stage == stage, _published.c.ds >= since, _published.c.ds.not_in(there))
+    return _rows(found)[0]["ds"]
 
 
 def newest(stage: str) -> str | None:
@@ -553,6 +582,11 @@ def _insert_rejected(connection, ds: str, target: str, digest: str, rejected: li
 def exports(ds: str) -> list[dict]:
     """What was exported for `ds`, by target."""
     return [dict(r) for r in _rows(sa.select(_exports).where(_exports.c.ds == ds).order_by(_exports.c.target))]
+
+
+def newest_export() -> str | None:
+    """The newest day of which anything was exported."""
+    return _rows(sa.select(sa.func.max(_exports.c.ds).label("ds")))[0]["ds"]
 
 
 # -- privacy keys and traces ------------------------------------------------------------------------------------------

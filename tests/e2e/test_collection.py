@@ -8,10 +8,10 @@ import uuid
 import pytest
 import yaml
 
-from ingestion import plan, privacy, quarantine, run, status
+from ingestion import privacy, quarantine, run, status
 from ingestion.feeds import PATH, load_feeds
 from tests.conftest import SERVICES_REQUIRED
-from warehouse import state
+from warehouse import stages, state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
 
@@ -215,7 +215,7 @@ def test_a_released_row_lands_in_its_own_day(spark, spool, capsys):
         quarantine.decide(JSON, DAY, "release", reason="malformed_json")
     with pytest.raises(PlatformError, match="no row of .* waits"):
         quarantine.decide(JSON, DAY, "release", reason="future")
-    for stage in plan.STAGES:
+    for stage in stages.STAGES:
         state.publish(stage, [DAY])
     result = ingest(JSON, NEXT)
     assert result["n_rows"] == 2 and "2 released from quarantine" in result["note"]

@@ -6,9 +6,9 @@ import os
 import pytest
 import yaml
 
-from ingestion import collect, commit, jdbc, plan, privacy, run
+from ingestion import collect, commit, jdbc, privacy, run
 from ingestion.feeds import PATH, JdbcFeed, load_feeds
-from warehouse import state
+from warehouse import stages, state
 from warehouse.connections import database
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
@@ -130,7 +130,7 @@ def test_each_line_lands_in_raw_or_in_quarantine_with_its_reason(spark, world):
 def test_a_file_sent_again_or_late_counts_once_on_its_arrival(spark, world):
     drop(world, f"{EVENTS}-{DAY}.jsonl", event("e1"))
     ingest(from_ds=DAY)
-    for stage in plan.STAGES:
+    for stage in stages.STAGES:
         state.publish(stage, [DAY])
     drop(world, f"{EVENTS}-{NEXT}.jsonl", event("e2", at=f"{NEXT}T10:00:00+08:00"))
     drop(world, f"{EVENTS}-{NEXT}-again.jsonl", event("e1"))

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ingestion import masks, plan, privacy, protect, reveal, rotate, run
+from ingestion import masks, privacy, protect, reveal, rotate, run
 from ingestion.feeds import PATH, load_feeds
 from tests.conftest import PROJECT, mdp
 from tests.unit.test_masks import TEXTS, UNTOUCHED
-from warehouse import keys, state
+from warehouse import keys, stages, state
 from warehouse.errors import PlatformError
 
 DAY, NEXT = "2024-03-05", "2024-03-06"
@@ -72,7 +72,7 @@ def load(world, day: str = DAY) -> None:
     """A day with twenty secrets of buyers and two quarantined lines, one of them without a key."""
     drop(world, event("e1"), held(day), f"not json 13812345678 {day}", day=day)
     run.ingest(day, from_ds=DAY if day == DAY else None)
-    for stage in plan.STAGES:
+    for stage in stages.STAGES:
         state.publish(stage, [day])
 
 

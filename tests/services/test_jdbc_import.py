@@ -10,9 +10,9 @@ import jinja2
 import pytest
 import yaml
 
-from ingestion import jdbc, plan, privacy, run, status
+from ingestion import jdbc, privacy, run, status
 from ingestion.feeds import JdbcFeed, load_feeds
-from warehouse import state
+from warehouse import stages, state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
 from warehouse.settings import PROJECT
@@ -467,7 +467,7 @@ def block(columns: dict[str, str], **keys) -> dict:
 
 
 def finish(ds: str) -> None:
-    for stage in plan.STAGES:
+    for stage in stages.STAGES:
         state.publish(stage, [ds])
 
 

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from ingestion import follow, plan, privacy, run, status, topics
+from ingestion import follow, privacy, run, status, topics
 from ingestion.feeds import load_feeds
-from warehouse import state
+from warehouse import stages, state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
 
@@ -87,7 +87,7 @@ def test_a_day_takes_what_the_broker_stamped_until_its_end(spark, topic, kafka):
 
 
 def finish(ds: str) -> None:
-    for stage in plan.STAGES:
+    for stage in stages.STAGES:
         state.publish(stage, [ds])
 
 

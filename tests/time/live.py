@@ -10,8 +10,8 @@ Usage: python -m tests.time.live live FROM DS [FROM DS ...]   ('-' as FROM: a da
 import sys
 
 from ingestion.run import ingest
-from mdp.build import build, days_to_build
-from warehouse import dates, state
+from mdp.build import build
+from warehouse import dates, stages, state
 from warehouse.partitions import replace_partition
 from warehouse.session import session
 
@@ -32,7 +32,7 @@ def rebuild(given: str, ds: str) -> None:
     state.publish("gate_raw", dates.days(from_ds or ds, ds))
     for layer in ("cleaned", "features"):
         build(layer, ds, from_ds)
-        state.publish(f"gate_{layer}", dates.days(*days_to_build(layer, ds, from_ds)))
+        state.publish(f"gate_{layer}", dates.days(*stages.rewrites(f"gate_{layer}", ds, from_ds)))
     state.publish("export", [ds])
     state.publish("marts", [ds])
 

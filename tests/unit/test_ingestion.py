@@ -9,7 +9,6 @@ from ingestion import collect, door, jdbc, plan, progress
 from ingestion.feeds import load_feeds, pick
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
-from mdp.run import unfinished_day
 from warehouse import state
 from warehouse.errors import PlatformError
 
@@ -293,51 +292,6 @@ def _loaded(ds: str, from_ds: str | None = None) -> None:
     feed = load_feeds()["crm__products"]
     plan.intend(feed, ds, from_ds)
     state.publish_load(feed.name, ds, 1)
-
-
-def test_a_later_day_waits_for_an_unfinished_one():
-    _loaded("2024-03-04", "2024-03-01")
-    with pytest.raises(PlatformError, match=r"2024-03-04 is unfinished \(its stage raw .* --from 2024-03-01"):
-        plan.refuse_if_unfinished(DAY)
-    state.publish("raw", ["2024-03-04"])
-    with pytest.raises(PlatformError, match="its stage gate_raw .*`mdp gate raw --ds 2024-03-04 --from 2024-03-01`"):
-        plan.refuse_if_unfinished(DAY)
-    for stage in plan.STAGES:
-        if stage not in ("gate_predictions", "marts"):
-            state.publish(stage, ["2024-03-04"])
-    plan.refuse_if_unfinished(DAY)  # a history is finished with its features
-    _loaded(DAY)
-    with pytest.raises(PlatformError, match="2024-03-05 is unfinished"):
-        plan.refuse_if_unfinished("2024-03-06")
-    plan.refuse_if_unfinished(DAY)
-
-
-def test_a_day_taken_back_by_hand_is_taken_up_and_a_whole_history_stays_whole():
-    history, day = "2024-03-04", DAY
-    state.set_fact_once("history_to", history)
-    for ds, from_ds in ((history, "2024-03-01"), (day, None)):
-        _loaded(ds, from_ds)
-        for stage in (*plan.STAGES, "export"):
-            state.publish(stage, [ds])
-    assert unfinished_day() is None
-    state.unpublish("gate_features", [history, day])  # as `mdp build features` does for its late window
-    assert unfinished_day() == day
-    plan.refuse_if_unfinished("2024-03-06")
-
-
-def test_a_day_stopped_while_it_rebuilt_late_days_is_the_one_taken_up():
-    state.set_fact_once("history_to", "2024-03-01")
-    window = [f"2024-03-0{n}" for n in range(2, 8)]
-    for ds in window:
-        _loaded(ds)
-        for stage in (*plan.STAGES, "export"):
-            state.publish(stage, [ds])
-    state.unpublish("gate_cleaned", window[-4:])  # three late days and the day itself
-    assert unfinished_day() == window[-1]
-    state.unpublish("gate_cleaned", window[:4])  # built again by hand: the late days of 2024-03-05 begin at 2024-03-02
-    assert unfinished_day() == "2024-03-05"
-    state.unpublish("export", [window[3]])  # never finished: it comes first
-    assert unfinished_day() == window[3]
 
 
 def test_a_day_inside_a_later_load_has_nothing_of_its_own():
