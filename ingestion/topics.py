@@ -31,6 +31,7 @@ FETCH = {
 }
 NEAR = 5_000  # records that are read on rather than skipped
 TIMEOUT_SECONDS, WAIT_SECONDS = 20, 0.2
+TOLD = 5  # places in a message
 ORIGIN = ("source", "source_partition", "source_position")  # of a record: topic, partition, offset
 Offsets = dict[str, int]  # partition (as text, for JSON) → offset
 
@@ -175,17 +176,31 @@ def read(feed: KafkaFeed, ds: str, first: str | None, batch: dict):
 
 
 def records_at(feed: KafkaFeed, places: list[tuple[int, int]]) -> dict[tuple[int, int], str | None]:
-    """(partition, offset) → text of these records; bytes that are no UTF-8 are read as Latin-1, no content is None."""
-    found = {}
+    """(partition, offset) → text of these records; bytes that are no UTF-8 are read as Latin-1, no content is None.
+
+    Raises PlatformError naming the offsets that are gone: a compacted topic forgets a record once a newer one of its key is
+    there, and the record that follows is another one.
+    """
+    found, gone = {}, []
     with _consumer(feed) as (client, _):
         for partition in sorted({p for p, _ in places}):
-            offsets = sorted(offset for p, offset in places if p == partition)
-            at = None
+            offsets = sorted({offset for p, offset in places if p == partition})
+            at, records = -1, iter(())
             for offset in offsets:
-                if at is None or offset - at > NEAR:
+                if at < 0 or offset - at > NEAR:
                     records = _records(client, feed, partition, offset, offsets[-1])
-                at, value = next(record for record in records if record[0] >= offset)
-                found[partition, offset] = None if value is None else line_text(value)
+                while at < offset and (record := next(records, None)):
+                    at, value = record
+                if at == offset:
+                    found[partition, offset] = None if value is None else line_text(value)
+                else:
+                    gone.append(f"{feed.topic}/{partition} offset {offset}")
+    if gone:
+        listed = ", ".join(gone[:TOLD]) + (f" and {len(gone) - TOLD:,} more" if len(gone) > TOLD else "")
+        raise PlatformError(
+            f"{feed.name}: the broker has dropped records since they were read: {listed} (the topic is compacted?); nothing of "
+            "this batch is kept: run it again, which takes what is left"
+        )
     return found
 
 

@@ -239,20 +239,60 @@ def test_of_a_topic_written_in_transactions_what_is_committed_is_taken(spark, to
     assert ids(spark, tomorrow) == ["e92", "e98"]
 
 
-def test_of_a_compacted_topic_what_is_left_is_taken(spark, topic, kafka):
+@pytest.fixture
+def compacted(topic, kafka):
+    """The feed on a topic whose broker keeps the newest record of each key, and a function that waits until it did."""
     _, declare = topic
     name = f"compacted-{topic[0]}"
     kafka.create_topic(name, 1, {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.01", "segment.ms": "100",
                                  "min.compaction.lag.ms": "0"})  # fmt: skip
     feed = declare(topic=name)
+
+    def wait_until(n_left: int, n_sent: int) -> None:
+        end = time.monotonic() + 60
+        while topics.count(feed, {"from": {"0": 0}, "to": {"0": n_sent}}) > n_left:
+            assert time.monotonic() < end, "the broker did not compact"
+            time.sleep(0.2)
+
+    return feed, wait_until
+
+
+def keyed(number: int, text: str | None = None) -> dict:
+    """The record of one of two keys, stamped so that it comes to lie in a segment of its own."""
+    stamp = f"{DAY}T10:00:0{number}+08:00"
+    return (message(number, stamp=stamp) if text is None else raw_message(text, stamp)) | {"key": f"k{number % 2}"}
+
+
+def test_of_a_compacted_topic_what_is_left_is_taken(spark, compacted, kafka):
+    feed, wait_until = compacted
     for n in range(6):
-        kafka.produce(name, message(n, stamp=f"{DAY}T10:00:0{n}+08:00") | {"key": f"k{n % 2}"})  # each in a segment
-    end = time.monotonic() + 60
-    while topics.count(feed, {"from": {"0": 0}, "to": {"0": 6}}) > 3:
-        assert time.monotonic() < end, "the broker did not compact"
-        time.sleep(0.2)
+        kafka.produce(feed.topic, keyed(n))
+    wait_until(3, 6)
     result = ingest()
     assert result["n_rows"] < 6 and {"e4", "e5"} <= set(ids(spark, DAY))
+
+
+def test_a_record_that_is_compacted_away_is_gone_and_not_the_next_one(spark, compacted, kafka, monkeypatch):
+    """Held back, and dropped by the broker before its text was fetched: no other record's text may take its place."""
+    feed, wait_until = compacted
+    for n in range(6):
+        kafka.produce(feed.topic, keyed(n, text=f"poison {n}"))
+    real = topics.records_at
+
+    def compacted_meanwhile(*arguments):
+        for n in range(6, 9):
+            kafka.produce(feed.topic, keyed(n))
+        wait_until(3, 9)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(topics, "records_at", compacted_meanwhile)
+        with pytest.raises(PlatformError, match=rf"has dropped records .*{feed.topic}/0 offset [0-5].* run it again"):
+            ingest()
+    result = ingest()
+    assert (result["outcome"], result["n_rows"], result["n_quarantined"]) == ("repaired", 0, 0), (
+        "nothing is left of them"
+    )
 
 
 def test_a_record_that_only_one_client_saw_stops_the_load(spark, topic, kafka, monkeypatch):

@@ -1,11 +1,12 @@
 """What a feed may say, what a load reads, when it may be taken again: all that needs no engine."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from ingestion import collect, door, jdbc, plan, progress
+from ingestion import collect, door, jdbc, plan, progress, topics
 from ingestion.feeds import load_feeds, pick
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
@@ -334,3 +335,27 @@ def test_a_file_that_grows_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(collect.time, "sleep", lambda _: growing.write_bytes(b'{"a": 1}\n{"a":'))
     files, left = collect.settled(feed, collect.spooled(feed))
     assert [file["name"] for file in files] == [whole.name] and left == [growing.name]
+
+
+def _topic(monkeypatch, there: dict[int, bytes | None]):
+    """A feed on a topic whose one partition holds these records, as a broker hands them out."""
+    monkeypatch.setattr(topics, "_consumer", lambda feed: contextlib.nullcontext((None, None)))
+    held = sorted(there.items())
+    monkeypatch.setattr(
+        topics, "_records", lambda _, feed, p, low, high: iter([r for r in held if low <= r[0] <= high])
+    )
+    return SimpleNamespace(name="try__topic", topic="t")
+
+
+def test_a_record_is_found_at_its_own_offset(monkeypatch):
+    feed = _topic(monkeypatch, {0: b"a", 3: None, 4: b"\xff", 20_000: b"d"})
+    places = [(0, 20_000), (0, 0), (0, 4), (0, 3), (0, 0)]
+    assert topics.records_at(feed, places) == {(0, 0): "a", (0, 3): None, (0, 4): "\xff", (0, 20_000): "d"}
+
+
+@pytest.mark.parametrize("gone", [0, 2, 5, 9_000, 30_000])
+def test_a_record_that_is_gone_is_named_and_no_other_one_taken_for_it(monkeypatch, gone):
+    feed = _topic(monkeypatch, {1: b"a", 3: b"b", 6: b"c", 9_001: b"d", 20_000: b"e"})
+    there = [1, 3, 6, 9_001, 20_000]
+    with pytest.raises(PlatformError, match=f"has dropped records .*: t/0 offset {gone} .*run it again"):
+        topics.records_at(feed, [(0, offset) for offset in sorted([*there, gone])])
