@@ -8,20 +8,18 @@ pass equals one loaded day by day.
 import codecs
 import functools
 import hashlib
-import re
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from pyarrow import fs
 from pyspark.sql.connect.functions import broadcast, expr, lit
 
 from ingestion.door import MAX_LINE_BYTES, judge, line_text, shape
 from ingestion.drift import HEAD_LINES, as_read, head_of
 from ingestion.feeds import DIGEST, FilesFeed
+from ingestion.spool import is_same, open_file, read_paths, settled, spool_path, spooled, unchanged_since
 from warehouse.dates import day_bounds_utc, shift
-from warehouse.errors import PlatformError
+from warehouse.errors import PlatformError, shown
 from warehouse.session import session
 from warehouse.settings import settings
 
@@ -29,46 +27,7 @@ CHUNK = 256 << 10  # bytes that stay in the processor's cache while they are loo
 HEAD_BYTES = 4 << 20
 LINE_END, OPEN, CLOSE = b"\n{}"
 FILES_AT_ONCE = 4
-SETTLE_SECONDS = 2  # a file that did not change for so long is taken for written
 ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
-
-
-def spool_path(feed: FilesFeed, name: str = "") -> str:
-    """Where the feed's directory, or a file in it, lies: the same text for pyarrow and for Spark."""
-    return "/".join(part for part in (settings().spool_uri.rstrip("/"), feed.directory, name) if part)
-
-
-def spooled(feed: FilesFeed) -> list[dict]:
-    """The feed's files in the spool, by name: name, day, n_bytes and modified (ns); a missing directory has none."""
-    system, path = fs.FileSystem.from_uri(spool_path(feed))
-    infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    found = []
-    for info in infos:
-        match = re.match(feed.file_regex, info.base_name)
-        if match and info.type == fs.FileType.File:
-            found.append(
-                {"name": info.base_name, "day": match[1], "n_bytes": info.size, "modified": info.mtime_ns or 0}
-            )
-    return sorted(found, key=lambda file: file["name"])
-
-
-def settled(feed: FilesFeed, files: list[dict]) -> tuple[list[dict], list[str]]:
-    """(the files that nobody writes to, the names of those that are still being written).
-
-    Files that were changed in the last seconds are looked at twice, those seconds apart.
-    """
-    age = time.time() - max((file["modified"] for file in files), default=0) / 1e9
-    if not 0 <= age < SETTLE_SECONDS:
-        return files, []
-    time.sleep(SETTLE_SECONDS - age)
-    return _unchanged_since(feed, files)
-
-
-def _unchanged_since(feed: FilesFeed, files: list[dict]) -> tuple[list[dict], list[str]]:
-    """The files whose size and time of change are still what they were, and the names of the others."""
-    now = {file["name"]: (file["n_bytes"], file["modified"]) for file in spooled(feed)}
-    same = [file for file in files if now.get(file["name"]) == (file["n_bytes"], file["modified"])]
-    return same, sorted({file["name"] for file in files} - {file["name"] for file in same})
 
 
 def measure(feed: FilesFeed, file: dict) -> dict:
@@ -78,11 +37,10 @@ def measure(feed: FilesFeed, file: dict) -> dict:
     Nothing can stand before or after the object of a plain line, so Spark's reader may parse it straight from the file;
     to look at each line in the engine costs many times what this does.
     """
-    system, path = fs.FileSystem.from_uri(spool_path(feed, file["name"]))
     digest, decoder, n_lines, is_plain, last, head = hashlib.sha256(), _utf8_decoder(), 0, True, LINE_END, b""
     n_since_end = 0  # bytes since the beginning of the chunk that held the last line end
     try:
-        with system.open_input_stream(path) as stream:
+        with open_file(feed, file["name"]) as stream:
             while chunk := stream.read(CHUNK):
                 digest.update(chunk)
                 seen = np.frombuffer(chunk, np.uint8)  # numpy lets other files be measured meanwhile
@@ -96,7 +54,8 @@ def measure(feed: FilesFeed, file: dict) -> dict:
                 last = int(seen[-1])
                 head = head if len(head) >= HEAD_BYTES else head + chunk
     except OSError as error:
-        raise PlatformError(f"{feed.name}: {path} cannot be read: {error}; nothing of this load was taken") from None
+        where = f"{spool_path(feed)}/{shown(file['name'])}"
+        raise PlatformError(f"{feed.name}: {where} cannot be read: {error}; nothing of this load was taken") from None
     head = b"\n".join(head.split(b"\n", HEAD_LINES)[:HEAD_LINES])
     found = head_of(feed, file["name"], head) if head else {}
     is_plain = is_plain and decoder(b"", final=True)
@@ -142,7 +101,7 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dic
     seen = {file["digest"]: file["name"] for file in others}
     files, resent = [], []
     there = [file for file in spooled(feed) if file["day"] <= ds and (not start or start <= file["day"])]
-    new = [file for file in there if not _same(by_name.get(file["name"]), file)]
+    new = [file for file in there if not is_same(file, by_name.get(file["name"]))]
     new, growing = settled(feed, new)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         measured = list(pool.map(functools.partial(measure, feed), new))
@@ -150,7 +109,7 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dic
         taken = by_name.get(file["name"])
         if taken and taken["digest"] != file["digest"]:
             raise PlatformError(
-                f"{feed.name}: {file['name']} has changed since it was loaded and passed its gate: put the loaded "
+                f"{feed.name}: {shown(file['name'])} has changed since it was loaded and passed its gate: put the loaded "
                 "content back and send what is new under another name"
             )
         if file["digest"] in seen:
@@ -158,23 +117,32 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dic
             continue
         seen[file["digest"]] = file["name"]
         files.append(file)
-    files, changed = _unchanged_since(feed, files)
-    return {"files": files, "resent": resent, "growing": sorted(growing + changed)}
+    files, moving = unchanged_since(feed, files)
+    return {"files": files, "resent": resent, "growing": sorted(growing + moving)}
 
 
-def _same(taken: dict | None, file: dict) -> bool:
-    return taken is not None and all(taken[key] == file[key] for key in ("n_bytes", "modified"))
-
-
-def unchanged(feed: FilesFeed, files: list[dict]) -> bool:
-    """Whether the spool still holds these files with the content that was recorded."""
+def changed(feed: FilesFeed, files: list[dict]) -> list[str]:
+    """The names of these files that are gone, or do not hold what was recorded any more."""
     there = {file["name"]: file for file in spooled(feed)}
-    same = (f["name"] in there and measure(feed, there[f["name"]])["digest"] == f["digest"] for f in files)
-    return all(same)
+
+    def holds(file: dict) -> bool:
+        now = there.get(file["name"])
+        return is_same(file, now) or now is not None and measure(feed, now)["digest"] == file["digest"]
+
+    return [file["name"] for file in files if not holds(file)]
 
 
-def read(feed: FilesFeed, inputs: dict):
-    """The judged frame of a load's lines (see door.judge).
+def gone(feed: FilesFeed, files: list[dict]) -> list[str]:
+    """The names of these files that are in the spool neither under their name nor, with their content, under another."""
+    there = {file["name"]: file for file in spooled(feed)}
+    missing = [file for file in files if file["name"] not in there]
+    sizes = {file["n_bytes"] for file in missing}
+    contents = {measure(feed, file)["digest"] for file in there.values() if file["n_bytes"] in sizes}
+    return [file["name"] for file in missing if file["digest"] not in contents]
+
+
+def read(feed: FilesFeed, inputs: dict, aside: str):
+    """The judged frame of a load's lines (see door.judge); `aside` is a directory for names of ours (see spool.read_paths).
 
     Good rows carry their time as an instant (`event_time`), so that nothing downstream parses offsets again. A file
     that arrived after the load of its own day counts as arrived on the first day of this load, else its events would
@@ -188,20 +156,26 @@ def read(feed: FilesFeed, inputs: dict):
     for file in inputs["files"]:
         fields = tuple(file["fields"]) if "fields" in file else None
         alike.setdefault((fields, may_be_plain and file.get("is_plain", False)), []).append(file)
+    paths = read_paths(feed, inputs["files"], aside)
     frames = [
-        judge(_arriving(_lines_in(feed, files, is_plain), files, inputs["first"]), feed, *ORIGIN, fields=fields)
+        judge(
+            _arriving(_lines_in(feed, files, paths, is_plain), files, paths, inputs["first"]),
+            feed,
+            *ORIGIN,
+            fields=fields,
+        )
         for (fields, is_plain), files in sorted(alike.items(), key=str)
     ]
     if not frames:
         empty = session().createDataFrame([], "value string, source string, source_block bigint, source_row bigint")
-        frames = [judge(_arriving(empty, [], inputs["first"]), feed, *ORIGIN)]
+        frames = [judge(_arriving(empty, [], {}, inputs["first"]), feed, *ORIGIN)]
     return functools.reduce(lambda one, other: one.union(other), frames)
 
 
-def _lines_in(feed: FilesFeed, files: list[dict], is_plain: bool):
-    """The lines of some files with their place."""
+def _lines_in(feed: FilesFeed, files: list[dict], read_as: dict[str, str], is_plain: bool):
+    """The lines of some files with their place: the last part of the path under which Spark reads the file, …"""
     reader = session().read.option("lineSep", "\n")
-    paths = [spool_path(feed, file["name"]) for file in files]
+    paths = [read_as[file["name"]] for file in files]
     place = ("_metadata.file_name as source", "_metadata.file_block_start as source_block")
     row = "monotonically_increasing_id() as source_row"
     if is_plain:
@@ -212,16 +186,18 @@ def _lines_in(feed: FilesFeed, files: list[dict], is_plain: bool):
     return reader.text(paths).selectExpr("value", *place, row).selectExpr(value, *ORIGIN)
 
 
-def _arriving(lines, files: list[dict], first: str | None):
-    """Lines with their file's header, arrival and bounds."""
+def _arriving(lines, files: list[dict], read_as: dict[str, str], first: str | None):
+    """Lines with their file's own name, header, arrival and bounds."""
     arrivals = _arrivals(files, first)
     same = {tuple(arrival.values()) for arrival in arrivals.values()}
-    if len(same) == 1:  # as in most loads: no need to look at names
+    shown_as = {name: read_as[name].rsplit("/", 1)[1] for name in arrivals}
+    if len(same) == 1 and all(name == other for name, other in shown_as.items()):  # as in most loads: no need to look
         lines = lines.withColumns({name: lit(value) for name, value in next(iter(arrivals.values())).items()})
     else:
-        rows = [(name, *arrival.values()) for name, arrival in arrivals.items()]
-        known = "source string, header string, received_date string, low string, high string"
-        lines = lines.join(broadcast(session().createDataFrame(rows, known)), "source")
+        rows = [(shown_as[name], name, *arrival.values()) for name, arrival in arrivals.items()]
+        known = "read_as string, source string, header string, received_date string, low string, high string"
+        lines = lines.withColumnRenamed("source", "read_as")
+        lines = lines.join(broadcast(session().createDataFrame(rows, known)), "read_as").drop("read_as")
     return lines.withColumns({bound: expr(f"cast({bound} as timestamp)") for bound in ("low", "high")})
 
 
@@ -231,7 +207,7 @@ def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, 
     for name, number in places:
         wanted.setdefault(name, []).append(number)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        lines = pool.map(lambda name: list(_lines_of(spool_path(feed, name), sorted(set(wanted[name])))), wanted)
+        lines = pool.map(lambda name: list(_lines_of(feed, name, sorted(set(wanted[name])))), wanted)
     return {
         (name, number): line_text(line, feed.encoding)
         for name, found in zip(wanted, lines, strict=True)
@@ -239,12 +215,11 @@ def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, 
     }
 
 
-def _lines_of(path: str, numbers: list[int]) -> Iterator[bytes]:
+def _lines_of(feed: FilesFeed, name: str, numbers: list[int]) -> Iterator[bytes]:
     """The lines of one file with these numbers (ascending, from 1), without their line ends."""
-    system, path = fs.FileSystem.from_uri(path)
     wanted, n_before, rest = iter(numbers), 0, b""
     number = next(wanted)
-    with system.open_input_stream(path) as stream:
+    with open_file(feed, name) as stream:
         while chunk := stream.read(CHUNK):
             ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == LINE_END)
             while number is not None and number <= n_before + len(ends):
@@ -259,9 +234,14 @@ def _lines_of(path: str, numbers: list[int]) -> Iterator[bytes]:
     yield rest
 
 
-def n_rows(inputs: dict) -> int:
-    """How many lines a load has to bring, in raw or in quarantine: those of its files without their headers."""
-    return sum(file["n_lines"] - (file.get("header") is not None) for file in inputs["files"])
+def n_lines(inputs: dict) -> dict[str, int]:
+    """File → how many lines of it, a header among them, a load has to bring, in raw or in quarantine."""
+    return {file["name"]: file["n_lines"] for file in inputs["files"]}
+
+
+def n_headers(inputs: dict) -> int:
+    """How many of these lines are a file's header, which is no row."""
+    return sum(file.get("header") is not None for file in inputs["files"])
 
 
 def _arrivals(files: list[dict], first: str | None) -> dict[str, dict]:

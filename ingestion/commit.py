@@ -6,6 +6,7 @@ leaves behind is a directory that nobody reads; the next attempt that succeeds r
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from ingestion.feeds import Feed, FilesFeed, JdbcFeed, LogFeed
 from ingestion.privacy import encrypt
 from ingestion.protect import keys_sealing_with, stored_columns
 from warehouse import state
-from warehouse.errors import PlatformError
+from warehouse.errors import PlatformError, shown
 from warehouse.keys import key_id, key_path
 from warehouse.partitions import point_partition
 from warehouse.session import session
@@ -36,6 +37,9 @@ QUARANTINE = {
 # What the engine says of a held row; the rest is completed here.
 _FOUND = {"reason", "row_key", "source", "source_partition", "source_position", "received_date", "load_id", "source_block",
           "source_row"}  # fmt: skip
+ASIDE = (
+    "links"  # beside the attempts: names of ours for files that are read (spool.read_paths), removed with old attempts
+)
 HELD_AT_ONCE = 20_000  # rows held back that are in memory with their lines
 # A dataset reads millions of rows ahead unless told otherwise.
 _IN_A_STREAM = {"batch_size": 65_536, "batch_readahead": 1, "fragment_readahead": 1}
@@ -51,6 +55,16 @@ class Written:
     columns: dict[str, str]
     n_rows: int
     n_quarantined: int
+
+    def per_source(self) -> Counter:
+        """File or topic → lines written of it, headers among them."""
+        found: Counter = Counter()
+        for kind in ("held=false", "held=true"):
+            rows = _dataset(f"{self.place}/parts/{kind}", "source")
+            for batch in rows.to_batches(columns=["source"], **_IN_A_STREAM) if rows else ():
+                for counted in pc.value_counts(batch["source"]).to_pylist():
+                    found[counted["values"]] += counted["counts"]
+        return found
 
 
 def write_apart(frame, feed: Feed, load: Load, spec: dict[str, str]) -> Written:
@@ -124,11 +138,13 @@ def _count(place: str) -> int:
     return found.count_rows() if found else 0
 
 
-def _dataset(place: str) -> pads.Dataset | None:
+def _dataset(place: str, *as_codes: str) -> pads.Dataset | None:
+    """The Parquet files in a directory, None if there are none; the columns `as_codes` come as dictionaries."""
     system, path = fs.FileSystem.from_uri(place)
     infos = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
     files = [info.path for info in infos if info.base_name.endswith(".parquet")]
-    return pads.dataset(files, filesystem=system, format="parquet") if files else None
+    kind = pads.ParquetFileFormat(dictionary_columns=set(as_codes))
+    return pads.dataset(files, filesystem=system, format=kind) if files else None
 
 
 def _write_quarantine(feed: LogFeed, load: Load, parts: str, target: str) -> int:
@@ -215,6 +231,20 @@ def _lines(parts: str) -> Callable[[pa.Table], pa.Array]:
         return pc.add(rows["source_row"].combine_chunks(), pa.array([base[place] for place in places], pa.int64()))
 
     return number
+
+
+def expect_each(feed: FilesFeed, written: Written, expected: dict[str, int]) -> None:
+    """Raise PlatformError unless as many lines were written of each source as it had: file → lines.
+
+    Sums alone could agree by chance, with one file read twice and another never.
+    """
+    found = written.per_source()
+    for name in sorted({*expected, *found}):
+        if found[name] != expected.get(name, 0):
+            raise PlatformError(
+                f"{feed.name}: {shown(name)} had {expected.get(name, 0)} rows, but {found[name]} were written: it changed "
+                "while it was read; run it again"
+            )
 
 
 def expect(feed: Feed, load: Load, written: Written, expected: int) -> None:

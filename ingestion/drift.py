@@ -10,7 +10,7 @@ import json
 
 from ingestion.feeds import DIGEST, Column, FilesFeed
 from warehouse import state
-from warehouse.errors import PlatformError
+from warehouse.errors import PlatformError, shown
 
 HEAD_LINES = 50
 ENOUGH = 5  # lines or values that must agree before a column is called missing or of another type
@@ -65,7 +65,7 @@ def _json_head(feed: FilesFeed, name: str, lines: list[str]) -> dict[str, str]:
 def _stop(feed: FilesFeed, name: str, faults: list[str]) -> None:
     if faults:
         raise PlatformError(
-            f"{feed.name}: {name} is not what the feed declares:\n" + "\n".join(faults) + "\n"
+            f"{feed.name}: {shown(name)} is not what the feed declares:\n" + "\n".join(faults) + "\n"
             "mend the file, or the feed's columns (and its staging model); then run again"
         )
 

@@ -252,7 +252,7 @@ class LogFeed(Feed):
 
 
 class FilesFeed(LogFeed):
-    """Files in a directory of the spool, plain or .gz; a file's name says on which day it arrived."""
+    """Files in a directory of the spool, plain or compressed (.gz, .bz2, .zst); a file's name says on which day it arrived."""
 
     kind: Literal["files"]
     directory: Annotated[str, Field(pattern=r"^[\w-]+(/[\w-]+)*$")]
@@ -270,11 +270,11 @@ class FilesFeed(LogFeed):
 
     @property
     def file_regex(self) -> str:
-        """Regular expression of a file's base name; group 1 is the day (same text in Python and Java)."""
+        """Regular expression of a file's whole base name (any character: re.DOTALL); group 1 is the day."""
         before, after = (
             ".*".join(re.escape(piece) for piece in part.split("*")) for part in self.pattern.split("{date}")
         )
-        return rf"^{before}(\d{{4}}-\d{{2}}-\d{{2}}){after}$"
+        return rf"{before}([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}){after}"
 
 
 class KafkaFeed(LogFeed):

@@ -8,7 +8,7 @@ from ingestion import collect, drift, jdbc, quarantine, topics
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed
 from warehouse import stages, state
 from warehouse.dates import shift
-from warehouse.errors import PlatformError
+from warehouse.errors import PlatformError, listed
 from warehouse.session import session
 from warehouse.state import Load
 
@@ -39,7 +39,8 @@ def decide(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_gap: b
         return "loaded", end_following(feed, load, accept_gap)
     if load.status == "intent":
         if not _still_there(feed, load):
-            return "again", intend(feed, ds, load.inputs["first"], accept_gap)
+            note = _without(feed, load, reload)
+            return "again", intend(feed, ds, load.inputs["first"], accept_gap) + note
         return "repaired", "an earlier run did not finish"
     if state.is_published("gate_raw", ds):
         if not reload:
@@ -55,22 +56,41 @@ def decide(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_gap: b
             raise PlatformError(f"{feed.name}: the {what.format(ds)} as they were: put them back")
         state.begin_load(feed.name, ds, _as_new(load.inputs), replace=True)
         return "again", "as it was recorded"
+    note = _without(feed, load, reload)
     if isinstance(feed, FilesFeed):
         changed = _contents(_inputs(feed, ds, load.inputs["first"], load.inputs["start"])) != _contents(load.inputs)
     else:
         changed = any(not verdict["success"] for verdict in state.verdicts(ds, "raw"))
     if reload or changed:
-        return "again", intend(feed, ds, load.inputs["first"], accept_gap)
+        return "again", intend(feed, ds, load.inputs["first"], accept_gap) + note
     return "unchanged", verify(feed, load)
 
 
 def _still_there(feed: Feed, load: Load) -> bool:
     """Whether the source holds what the intent says (a table cannot tell: it is read as it is)."""
     if isinstance(feed, FilesFeed):
-        return collect.unchanged(feed, load.inputs["files"])
+        return not collect.changed(feed, load.inputs["files"])
     if isinstance(feed, KafkaFeed):
         return topics.still_held(feed, load.inputs)
     return True
+
+
+def _without(feed: Feed, load: Load, reload: bool) -> str:
+    """What is worth saying of files that a load was fixed to and that the spool does not hold any more, under no name.
+
+    Raises PlatformError unless it is to `reload`: a rerun reads the same inputs, and gone ones are rows that are missing.
+    """
+    gone = collect.gone(feed, load.inputs["files"]) if isinstance(feed, FilesFeed) else []
+    if not gone:
+        return ""
+    names = listed(gone)
+    if reload:
+        return f", gone from the spool and left out: {names}"
+    kept = "what was loaded stays" if load.status == "published" else "nothing of it is loaded yet"
+    raise PlatformError(
+        f"{feed.name}: the load of {load.ds} was fixed to files that are not in {collect.spool_path(feed)} any more: {names}; "
+        f"{kept}: put them back, or load the day without them: `mdp ingest --ds {load.ds} --feed {feed.name} --reload`"
+    )
 
 
 def _as_new(inputs: dict) -> dict:
@@ -134,7 +154,7 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False, f
         ("sent again and left out", "resent"),
         ("still being written, left for the next load", "growing"),
     ):
-        note += f", {what}: {', '.join(inputs[names])}" if inputs[names] else ""
+        note += f", {what}: {listed(inputs[names])}" if inputs[names] else ""
     return note + along
 
 

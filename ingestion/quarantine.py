@@ -13,7 +13,7 @@ from ingestion.privacy import decrypt, read_keys
 from ingestion.protect import unseal
 from warehouse import state
 from warehouse.dates import parse_ds
-from warehouse.errors import PlatformError
+from warehouse.errors import PlatformError, shown
 from warehouse.keys import key_path
 from warehouse.session import session
 
@@ -30,7 +30,7 @@ def place_of(row) -> tuple[str, int, int]:
 def written(place: tuple[str, int, int]) -> str:
     """A place as it is shown and typed: `file:line` or `topic/partition:offset`."""
     source, partition, position = place
-    return f"{source}:{position}" if partition < 0 else f"{source}/{partition}:{position}"
+    return f"{shown(source)}:{position}" if partition < 0 else f"{source}/{partition}:{position}"
 
 
 def counts(feed: str | None = None, ds: str | None = None) -> list[dict]:

@@ -7,17 +7,18 @@ and the next run of the same day does it again from the same inputs.
 
 import functools
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.errors import PySparkException
 
 from ingestion import collect, drift, jdbc, plan, progress, quarantine, topics
-from ingestion.commit import expect, publish, write_apart
+from ingestion.commit import ASIDE, expect, expect_each, home_of, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
 from warehouse import state
 from warehouse.connections import broker
 from warehouse.dates import days, parse_ds, shift
-from warehouse.errors import PlatformError
+from warehouse.errors import PlatformError, listed
 from warehouse.partitions import drop_batches, replace_partition
 from warehouse.session import session
 from warehouse.state import Load
@@ -125,12 +126,17 @@ def _cause(error: PySparkException | OSError) -> str:
 
 def _load_files(feed: FilesFeed, load: Load) -> tuple[int, int]:
     spec = {"ds": load.ds}
-    released = load.inputs["released"]
-    frame = _with_released(collect.read(feed, load.inputs), feed, released, *collect.ORIGIN)
-    expected = collect.n_rows(load.inputs) + len(released)
+    files, released = load.inputs["files"], load.inputs["released"]
+    read = collect.read(feed, load.inputs, f"{home_of(feed.name, spec)}/{ASIDE}")
+    frame = _with_released(read, feed, released, *collect.ORIGIN)
+    lines = Counter(collect.n_lines(load.inputs)) + Counter(source for _, source, _, _ in released)
+    expected = lines.total() - collect.n_headers(load.inputs)
     with progress.shown(feed.name, expected):
-        written = write_apart(frame, drift.as_read(feed, load.inputs["files"]), load, spec)
+        written = write_apart(frame, drift.as_read(feed, files), load, spec)
+    expect_each(feed, written, lines)
     expect(feed, load, written, expected)
+    if changed := collect.changed(feed, files):
+        raise PlatformError(f"{feed.name}: {listed(changed)} did not stay while it was read; run it again")
     publish(written, feed, spec)
     state.note_released(feed.name, load.ds, released)
     taken = [(file["name"], file["digest"], file["n_bytes"]) for file in load.inputs["files"]]

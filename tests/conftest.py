@@ -136,6 +136,18 @@ def company(engine):
     return company.status()
 
 
+@pytest.fixture
+def say(capsys, record_property):
+    """Print a line as it happens, and keep it for the end of a run in several processes."""
+
+    def tell(text: str) -> None:
+        record_property("said", text)
+        with capsys.disabled():
+            print(text, flush=True)
+
+    return tell
+
+
 def mdp(*arguments: str, home: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess:
     """Type an `mdp` command in a process of its own, with its own MDP_HOME."""
     done = subprocess.run(

@@ -32,3 +32,15 @@ class NotYet(PlatformError):
 def unknown(kind: str, name: str, known) -> PlatformError:
     """A PlatformError for a name that does not exist, with the list of those that do."""
     return PlatformError(f"unknown {kind} {name!r}: known are {', '.join(sorted(known))}")
+
+
+def shown(name: str) -> str:
+    """A name that comes from a source as a message shows it: quoted and escaped if part of it would not be seen."""
+    return name if name.isprintable() and name == name.strip() and name else repr(name)
+
+
+def listed(names, at_most: int = 10) -> str:
+    """Names that come from a source as a message lists them: the first ones, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - at_most:,} more" if len(names) > at_most else ""
+    return ", ".join(map(shown, names[:at_most])) + more

@@ -256,9 +256,9 @@ def test_a_growing_file_is_noticed(spark, world, monkeypatch):
     drop(world, f"{EVENTS}-{DAY}.jsonl", event("e1"))
     real = collect.read
 
-    def grows(feed, inputs):
+    def grows(*arguments):
         drop(world, f"{EVENTS}-{DAY}.jsonl", event("e1"), event("e2"))
-        return real(feed, inputs)
+        return real(*arguments)
 
     monkeypatch.setattr(collect, "read", grows)
     with pytest.raises(PlatformError, match="had 1 rows, but 2 were written"):

@@ -35,18 +35,6 @@ def live(kind: str, crashes: Crashes, n: int, n_points: int, say) -> None:
         assert found == wanted
 
 
-@pytest.fixture
-def say(capsys, record_property):
-    """Print a line as it happens, and keep it for the end of a run in several processes."""
-
-    def tell(text: str) -> None:
-        record_property("said", text)
-        with capsys.disabled():
-            print(text, flush=True)
-
-    return tell
-
-
 def crashes(mariadb, kafka, home, **size):
     """A warehouse of that size, and afterwards nothing of it on the session's servers."""
     yield Crashes(home, mariadb, kafka, **size)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from ingestion import collect, door, jdbc, plan, progress, topics
+from ingestion import collect, door, jdbc, plan, progress, spool, topics
 from ingestion.feeds import load_feeds, pick
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
@@ -216,7 +216,7 @@ def test_files_are_chosen_by_the_day_in_their_name(home):
 
 
 def test_a_missing_directory_is_an_empty_load(home):
-    assert collect.spooled(_feed()) == []
+    assert spool.spooled(_feed()) == []
     assert "no new file in" in plan.intend(_feed(), DAY, None)
 
 
@@ -224,7 +224,7 @@ def test_lines_are_counted_with_an_unfinished_last_one(home):
     _drop(home, f"web__events-{DAY}.jsonl", "a", "b")
     (home / f"sample/spool/web__events/web__events-{DAY}-2.jsonl").write_text("a\nb")
     (home / f"sample/spool/web__events/web__events-{DAY}-3.jsonl").write_text("")
-    counts = [collect.measure(_feed(), f)["n_lines"] for f in collect.spooled(_feed())]
+    counts = [collect.measure(_feed(), f)["n_lines"] for f in spool.spooled(_feed())]
     assert sorted(counts) == [0, 2, 2]
 
 
@@ -332,8 +332,8 @@ def test_a_file_that_grows_is_left_alone(tmp_path, monkeypatch):
     growing = place / feed.pattern.replace("{date}", "2024-03-04").replace("*", "b")
     for path in (whole, growing):
         path.write_bytes(b'{"a": 1}\n')
-    monkeypatch.setattr(collect.time, "sleep", lambda _: growing.write_bytes(b'{"a": 1}\n{"a":'))
-    files, left = collect.settled(feed, collect.spooled(feed))
+    monkeypatch.setattr(spool.time, "sleep", lambda _: growing.write_bytes(b'{"a": 1}\n{"a":'))
+    files, left = spool.settled(feed, spool.spooled(feed))
     assert [file["name"] for file in files] == [whole.name] and left == [growing.name]
 
 
