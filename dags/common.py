@@ -3,13 +3,19 @@
 import json
 import os
 import urllib.request
+from collections.abc import Iterable
 from datetime import time, timedelta
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.sdk import CronDataIntervalTimetable
+from airflow.providers.standard.sensors.bash import BashSensor
+from airflow.sdk import Asset, CronDataIntervalTimetable, TaskGroup
+
+from warehouse import stages
 
 TZ = os.environ.get("MDP_TZ") or "Asia/Shanghai"
+NOT_YET = 99  # warehouse.errors.NotYet
 WRITERS = "warehouse_writers"  # the pool that keeps writers of the warehouse from starving the engine
 
 
@@ -63,6 +69,37 @@ def step(task_id: str, command: str, **more) -> BashOperator:
 def gate(name: str, days: str, **more) -> BashOperator:
     """A quality gate: never retried, because the same data fails again."""
     return step(f"gate_{name}", f"gate {name} {days}", retries=0, **more)
+
+
+def stage_tasks(chosen: Iterable[stages.Stage], days: str) -> list:
+    """The tasks of stages (warehouse/stages.py) in their order, for `chain`; those that need the same stand side by side."""
+    return [_side_by_side(list(group), days) for _, group in groupby(chosen, key=lambda stage: stage.needs)]
+
+
+def _side_by_side(group: list[stages.Stage], days: str):
+    """A group of tasks for the sources or for the models, else the one task of the one stage."""
+    stage, outlets = group[0], [Asset(group[0].name)]
+    if stage.name == "raw":
+        with TaskGroup("ingest") as tasks:
+            step("crm", f"ingest {days} --kind jdbc", outlets=outlets)
+            step("logs", f"ingest {days} --kind files --kind kafka", outlets=outlets)
+        return tasks
+    if stage.name in stages.PREDICTIONS:
+        with TaskGroup("score") as tasks:
+            for model in stages.MODELS:
+                step(model, f"score {model} {days}", outlets=[Asset(f"predictions.{model}")])
+        return tasks
+    if stage.name.startswith("gate_"):
+        return gate(stage.name.removeprefix("gate_"), days, outlets=outlets)
+    return step(stage.name, f"{stage.command.removeprefix('mdp ')} {days}", outlets=outlets)
+
+
+def wait_for(stage: str, days: str) -> BashSensor:
+    """Waits until a stage of the day is whole, however long that takes within three days; between two looks it holds no slot."""
+    return BashSensor(
+        task_id=f"wait_for_{stage}", bash_command=f"mdp ready {stage} {days}", retry_exit_code=NOT_YET,
+        mode="reschedule", poke_interval=timedelta(minutes=2), timeout=timedelta(days=3),
+    )  # fmt: skip
 
 
 DEFAULTS = {

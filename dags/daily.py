@@ -1,7 +1,9 @@
 """# daily: one business day, from sources to what marketing acts on
 
 **What.** Takes in what the CRM and the logs hold of the day, cleans it, computes features, scores four models, builds
-the marts and hands segments, churn risks and the budget plan back to the CRM. A gate stands after each hand-over.
+the marts and hands segments, churn risks and the budget plan back to the CRM. A gate stands after each hand-over:
+`ingest` → `gate_raw` → `cleaned` → `gate_cleaned` → `features` → `gate_features` → `score` → `gate_predictions` → `marts` →
+`export`, the stages of `warehouse/stages.py`.
 
 **When.** `MDP_SCHEDULE` (cron, in `MDP_TZ`); each run handles the day that has just ended. By hand: trigger it with
 `{"ds": "2024-08-28"}`, or type any task's command in a terminal.
@@ -20,13 +22,10 @@ daily --from-date D --to-date <E + 1> --max-active-runs 1 --reprocess-behavior c
 `history`.
 """
 
-from airflow.sdk import DAG, Asset, Param, TaskGroup, chain
-from common import DEFAULTS, business_date, cron, gate, schedule, step
+from airflow.sdk import DAG, Param, chain
+from common import DEFAULTS, business_date, cron, schedule, stage_tasks
 
-from warehouse import tables
-
-DAY = "--ds {{ business_date(dag_run) }}"
-MODELS = ("segmentation", "ctr", "churn", "budget")
+from warehouse import stages
 
 with DAG(
     dag_id="daily",
@@ -39,21 +38,4 @@ with DAG(
     user_defined_macros={"business_date": business_date},
     tags=["marketing"],
 ) as dag:
-    with TaskGroup("ingest") as ingest:
-        step("crm", f"ingest {DAY} --kind jdbc", outlets=[Asset(tables.RAW_ORDERS)])
-        step("logs", f"ingest {DAY} --kind files --kind kafka", outlets=[Asset(tables.RAW_WEB_EVENTS)])
-    with TaskGroup("score") as score:
-        for model in MODELS:
-            step(model, f"score {model} {DAY}", outlets=[Asset(f"{tables.PREDICTIONS}.{model}")])
-    chain(
-        ingest,
-        gate("raw", DAY),
-        step("cleaned", f"build cleaned {DAY}", outlets=[Asset(tables.CLEANED_EVENTS)]),
-        gate("cleaned", DAY),
-        step("features", f"build features {DAY}", outlets=[Asset(tables.FEATURES_CUSTOMER_DAY)]),
-        gate("features", DAY),
-        score,
-        gate("predictions", DAY),
-        step("marts", f"build marts {DAY}", outlets=[Asset(tables.MARTS_CUSTOMER_PROFILE)]),
-        step("export", f"export {DAY}"),
-    )
+    chain(*stage_tasks(stages.STAGES.values(), "--ds {{ business_date(dag_run) }}"))

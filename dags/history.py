@@ -9,10 +9,10 @@ that models have a past to learn from. It scores and exports nothing: prediction
 **When a task fails.** As in `daily`; the command in the log can be typed as it stands.
 """
 
-from airflow.sdk import DAG, Param, TaskGroup, chain
-from common import DEFAULTS, gate, step
+from airflow.sdk import DAG, Param, chain
+from common import DEFAULTS, stage_tasks
 
-RANGE = "--from {{ params['from'] }} --ds {{ params['to'] }}"
+from warehouse import stages
 
 with DAG(
     dag_id="history",
@@ -26,14 +26,4 @@ with DAG(
     },
     tags=["marketing"],
 ) as dag:
-    with TaskGroup("ingest") as ingest:
-        step("crm", f"ingest {RANGE} --kind jdbc")
-        step("logs", f"ingest {RANGE} --kind files --kind kafka")
-    chain(
-        ingest,
-        gate("raw", RANGE),
-        step("cleaned", f"build cleaned {RANGE}"),
-        gate("cleaned", RANGE),
-        step("features", f"build features {RANGE}"),
-        gate("features", RANGE),
-    )
+    chain(*stage_tasks(stages.history(), "--from {{ params['from'] }} --ds {{ params['to'] }}"))

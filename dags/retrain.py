@@ -3,16 +3,21 @@
 **What.** Trains the four models on matured labels up to the business date, evaluates each beside its baseline and the
 champion on the same rows, registers it in MLflow, and promotes it only if it wins.
 
-**When.** Mondays at 04:00 in `MDP_TZ` where `MDP_SCHEDULE` is set; by hand with `{"ds": "2024-08-26"}`.
+**When.** Mondays at 04:00 in `MDP_TZ` where `MDP_SCHEDULE` is set, for the Sunday that has ended; by hand with
+`{"ds": "2024-08-26"}`. It waits until the gate of that day's features has passed, whatever hour `daily` runs at, for up to
+three days, and holds no slot meanwhile.
 
 **When a task fails.** Scoring goes on with the champion. The log says which data is missing or which label is immature;
-a model that was not promoted is no failure: `mdp model show <model>` says why.
+a model that was not promoted is no failure: `mdp model show <model>` says why. `wait_for_gate_features` fails if the day
+was not finished within three days: finish it (`mdp run`), clear the task.
 """
 
 from airflow.sdk import DAG, Param, TaskGroup
-from common import DEFAULTS, business_date, cron, schedule, step
+from common import DEFAULTS, business_date, cron, schedule, step, wait_for
 
-MODELS = ("segmentation", "ctr", "churn", "budget")
+from warehouse import stages
+
+DAY = "--ds {{ business_date(dag_run) }}"
 
 with DAG(
     dag_id="retrain",
@@ -25,6 +30,7 @@ with DAG(
     user_defined_macros={"business_date": business_date},
     tags=["marketing"],
 ) as dag:
-    with TaskGroup("train"):
-        for model in MODELS:
-            step(model, f"train {model} --ds {{{{ business_date(dag_run) }}}}")
+    with TaskGroup("train") as train:
+        for model in stages.MODELS:
+            step(model, f"train {model} {DAY}")
+    wait_for(stages.LAST_OF_HISTORY, DAY) >> train

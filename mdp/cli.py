@@ -207,6 +207,16 @@ def build(layer: str, ds: Ds, from_ds: From = None) -> None:
 
 
 @app.command()
+def ready(stage: str, ds: Ds) -> None:
+    """Say whether a stage of the day is whole; exit code 99 if it is not yet."""
+    from warehouse import stages
+
+    is_whole, text = stages.status(stage, ds)
+    print(text)
+    raise typer.Exit(0 if is_whole else NotYet.exit_code)
+
+
+@app.command()
 def train(model: str, ds: Ds, dry: Annotated[bool, typer.Option("--dry", help="register nothing")] = False) -> None:
     """Fit a model on matured labels, evaluate it, register it and promote it if it is better."""
     from ml.train import train as train_model

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from warehouse import dates, state, tables
+from warehouse.errors import unknown
 from warehouse.settings import settings
 
 LOAD, WINDOW, DAY = "load", "window", "day"
@@ -51,6 +52,11 @@ LAST_OF_HISTORY = "gate_features"  # a history is never scored
 LAST = "marts"  # a day that has come so far lets the next one start; what is handed back does not hold it up
 
 
+def history() -> list[Stage]:
+    """The stages of a history."""
+    return [stage for stage in STAGES.values() if stage.days != DAY]
+
+
 def typed(name: str, ds: str, from_ds: str | None = None) -> str:
     """The command that does a stage for `ds` (or from_ds … ds), as a person types it."""
     ranged = from_ds and STAGES[name].days != DAY
@@ -61,6 +67,18 @@ def require(name: str, ds: str, from_ds: str | None = None) -> None:
     """Raise PlatformError naming the command to run, unless all that stage `name` needs is whole for `ds`, or off."""
     for needed in STAGES[name].needs:
         state.require(needed, dates.parse_ds(ds), typed(needed, ds, from_ds))
+
+
+def status(name: str, ds: str) -> tuple[bool, str]:
+    """Whether what needs stage `name` of `ds` may start, and a sentence that says so."""
+    if name not in STAGES:
+        raise unknown("stage", name, STAGES)
+    why_off = state.off(dates.parse_ds(ds)).get(name)
+    if why_off:
+        return True, f"{name} of {ds} is off: {why_off}"
+    if state.is_published(name, ds):
+        return True, f"{name} of {ds} is whole"
+    return False, f"{name} of {ds} is not whole yet: `{typed(name, ds)}` makes it so"
 
 
 def followers(name: str) -> list[str]:

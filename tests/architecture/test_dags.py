@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from warehouse.errors import NotYet
+
 PROJECT = Path(__file__).resolve().parents[2]
 PROBE = """
 import json, os, sys
@@ -20,7 +22,9 @@ for name in ("daily", "history", "retrain"):
     dag = importlib.import_module(name).dag
     dags[dag.dag_id] = {
         "edges": sorted([t.task_id, d] for t in dag.tasks for d in t.downstream_task_ids),
-        "tasks": {t.task_id: {"retries": t.retries, "pool": t.pool, "command": t.bash_command} for t in dag.tasks},
+        "tasks": {t.task_id: {"retries": t.retries, "pool": t.pool, "command": t.bash_command,
+                              "mode": getattr(t, "mode", None), "not_yet": getattr(t, "retry_exit_code", None)}
+                  for t in dag.tasks},
         "doc": dag.doc_md, "runs": dag.max_active_runs, "schedule": type(dag.timetable).__name__,
     }
 heavy = ["pandas", "pyspark", "sklearn", "mlflow", "great_expectations", "dbt",
@@ -63,14 +67,31 @@ def test_edges(parsed):
     dags = parsed["dags"]
     assert dags["daily"]["edges"] == chain(*PREPARE, SCORE, ["gate_predictions"], ["marts"], ["export"])
     assert dags["history"]["edges"] == chain(*PREPARE)
-    assert dags["retrain"]["edges"] == []
-    assert set(dags["retrain"]["tasks"]) == {"train.segmentation", "train.ctr", "train.churn", "train.budget"}
+    train = ["train.segmentation", "train.ctr", "train.churn", "train.budget"]
+    assert dags["retrain"]["edges"] == chain(["wait_for_gate_features"], train)
 
 
 def test_gates_are_not_retried_and_the_rest_is(parsed):
     tasks = {k: v for dag in parsed["dags"].values() for k, v in dag["tasks"].items()}
     assert {k for k, v in tasks.items() if v["retries"] == 0} == {k for k in tasks if k.startswith("gate_")}
-    assert {v["pool"] for v in tasks.values()} == {"warehouse_writers"}
+    assert {k for k, v in tasks.items() if v["pool"] != "warehouse_writers"} == {"wait_for_gate_features"}
+
+
+def test_retrain_waits_for_the_data_and_holds_no_slot_meanwhile(parsed):
+    waiting = parsed["dags"]["retrain"]["tasks"]["wait_for_gate_features"]
+    assert waiting["mode"] == "reschedule" and waiting["not_yet"] == NotYet.exit_code
+    assert waiting["command"].startswith("mdp ready gate_features --ds ")
+
+
+def test_tasks_are_the_stages(parsed):
+    """Each stage is a task of daily, by its own command; a history is what is not of one day."""
+    from warehouse.stages import DAY, STAGES
+
+    for dag, wanted in (("daily", STAGES.values()), ("history", [s for s in STAGES.values() if s.days != DAY])):
+        commands = [task["command"].split(" --")[0] for task in parsed["dags"][dag]["tasks"].values()]
+        assert set(commands) == {stage.command for stage in wanted}
+    named = {task.split(".")[0] for task in parsed["dags"]["daily"]["tasks"]}
+    assert all(f"`{name}`" in parsed["dags"]["daily"]["doc"] for name in named)
 
 
 def test_every_task_is_a_command_a_person_can_type(parsed):

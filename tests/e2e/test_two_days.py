@@ -84,7 +84,7 @@ def test_the_first_run_ends_with_a_summary(first_run):
         assert heading in out
     assert f"{FIRST_DAY}: what the day came to" in out
     assert "the best possible (Bayes) reaches" in out and "an oracle reaches" in out and "the true optimum" in out
-    assert out.count("✓") == 7 + 4 + 14, "history, retrain and daily have 25 tasks"
+    assert out.count("✓") == 7 + 5 + 14, "history, retrain and daily have 26 tasks"
 
 
 def test_the_next_day_then_the_same_day_again_changes_nothing(first_run, home):

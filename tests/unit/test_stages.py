@@ -7,6 +7,7 @@ from ingestion import export, plan
 from mdp import build
 from mdp.run import next_day
 from ml import score, train
+from tests.conftest import PROJECT
 from warehouse import stages, state
 from warehouse.dates import days
 from warehouse.errors import PlatformError
@@ -288,3 +289,42 @@ def test_a_day_that_was_never_handed_back_is_taken_up(lived):
     with pytest.raises(PlatformError, match=f"{LIVED[2]} is not finished; no later day runs past it"):
         next_day("2024-03-11", None)
     plan.refuse_if_unfinished("2024-03-11")  # by hand the next day may start: the data is whole
+
+
+# -- what is written from the list ----------------------------------------------------------------------------------------
+
+
+def test_ready_says_whether_a_stage_is_whole(home):
+    from typer.testing import CliRunner
+
+    from mdp.cli import app
+
+    def ready(stage: str):
+        said = CliRunner().invoke(app, ["ready", stage, "--ds", NEWEST])
+        return said.exit_code, said.output.strip()
+
+    assert ready("gate_features") == (
+        99, f"gate_features of {NEWEST} is not whole yet: `mdp gate features --ds {NEWEST}` makes it so"
+    )  # fmt: skip
+    state.publish("gate_features", [NEWEST])
+    assert ready("gate_features") == (0, f"gate_features of {NEWEST} is whole")
+    state.switch_off("predictions.churn", NEWEST, "nobody has left yet")
+    assert ready("predictions.churn") == (0, f"predictions.churn of {NEWEST} is off: nobody has left yet")
+    with pytest.raises(PlatformError, match="known are .*gate_features"):
+        stages.status("gates", NEWEST)
+
+
+def test_the_conventions_show_the_list():
+    rewritten = {
+        stages.LOAD: "the days of its load", stages.WINDOW: "the late window … the newest day", stages.DAY: "its day"
+    }  # fmt: skip
+    rows = []
+    for stage in STAGES.values():
+        needs = ", ".join(f"`{name}`" for name in stage.needs) or "–"
+        row = f"| `{stage.name}` | `{stage.command}` | {needs} | {rewritten[stage.days]} |"
+        for model in stages.MODELS:
+            row = row.replace(f"predictions.{model}", "predictions.<model>").replace(f"score {model}", "score <model>")
+        rows.append(row.replace(", `predictions.<model>`", ""))
+    text = (PROJECT / "docs" / "conventions.md").read_text()
+    shown = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    assert shown == list(dict.fromkeys(rows))
