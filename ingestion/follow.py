@@ -15,6 +15,10 @@ from warehouse.dates import parse_ds, shift
 from warehouse.errors import PlatformError
 from warehouse.session import session
 
+KEEP_ALIVE_SECONDS = (
+    600  # the engine closes a session that asked for nothing for an hour, and a topic may be quiet at night
+)
+
 
 def follow(ds: str, feed_name: str, every_seconds: float, from_ds: str | None = None, accept_gap: bool = False) -> None:
     """Load the topic of a feed from the day `ds` on, looking for new records every so many seconds, until interrupted.
@@ -26,6 +30,7 @@ def follow(ds: str, feed_name: str, every_seconds: float, from_ds: str | None = 
     if not isinstance(feed, KafkaFeed):
         raise PlatformError(f"{feed.name} is of kind {feed.kind}: only a topic (kind kafka) can be followed")
     session()
+    used = time.monotonic()
     print(
         f"following {feed.topic} at {broker(feed.connection).servers} into {feed.raw_table}, from {ds} on; Ctrl-C ends it"
     )
@@ -36,9 +41,18 @@ def follow(ds: str, feed_name: str, every_seconds: float, from_ds: str | None = 
             if is_over:
                 ds = shift(ds, 1)
             else:
-                time.sleep(every_seconds)
+                used = rest(every_seconds, used)
     except KeyboardInterrupt:
         print(f"\nstopped; {ds} stays open: follow it again, or end it with `mdp ingest --ds {ds} --feed {feed.name}`")
+
+
+def rest(seconds: float, used: float) -> float:
+    """Sleep; ask the engine for something if it was last asked KEEP_ALIVE_SECONDS ago. Returns when that was (monotonic)."""
+    time.sleep(seconds)
+    if time.monotonic() - used < KEEP_ALIVE_SECONDS:
+        return used
+    session().sql("select 1").collect()
+    return time.monotonic()
 
 
 def _take(feed: KafkaFeed, ds: str, from_ds: str | None, accept_gap: bool) -> bool:

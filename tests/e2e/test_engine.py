@@ -3,11 +3,13 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 
-from tests.conftest import mdp
+from tests.conftest import PROJECT, mdp
 from warehouse import engine as launcher
 from warehouse import supervise
 from warehouse.runfile import changing_run, read_run
@@ -76,3 +78,53 @@ def test_a_port_that_is_taken_between_choice_and_use_is_chosen_anew(tmp_path, mo
         process.terminate()
         process.wait(30)
         taken[0].close()
+
+
+QUIET = """
+import time
+from ingestion import follow
+from warehouse.session import session
+
+follow.KEEP_ALIVE_SECONDS = 1
+used = time.monotonic()
+print(session().sql("select 1").collect()[0][0])
+for _ in range({rests}):
+    used = follow.rest(3, used)
+time.sleep({sleep})
+print(session().sql("select 2").collect()[0][0])
+"""
+
+
+@pytest.mark.slow
+def test_whoever_follows_a_quiet_topic_keeps_its_session(tmp_path, monkeypatch):
+    """The engine closes a session that is idle for an hour; in this test, for twelve seconds."""
+    monkeypatch.setenv("MDP_HOME", str(tmp_path))
+    real = launcher.command
+
+    def impatient(*arguments):
+        said = real(*arguments)
+        at = said.index("spark-internal")
+        times = {"defaultSessionTimeout": "12s", "maintenanceInterval": "1s"}
+        more = [
+            part for key, value in times.items() for part in ("--conf", f"spark.connect.session.manager.{key}={value}")
+        ]
+        return said[:at] + more + said[at:]
+
+    monkeypatch.setattr(launcher, "command", impatient)
+    settings().logs_dir.mkdir()
+    with changing_run(tmp_path) as info:
+        info["ports"] = launcher.preferred_ports()
+    process = supervise._start(settings())
+    try:
+        rested, slept = (
+            subprocess.run([sys.executable, "-c", QUIET.format(rests=rests, sleep=sleep)], cwd=PROJECT,
+                           env=os.environ | {"MDP_HOME": str(tmp_path)}, capture_output=True, text=True)
+            for rests, sleep in ((7, 0), (0, 18))
+        )  # fmt: skip
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert rested.stdout.split() == ["1", "2"], rested.stderr
+    assert slept.stdout.split() == ["1"] and "SESSION_CLOSED" in slept.stderr, (
+        "the engine was patient: nothing is shown"
+    )
