@@ -5,16 +5,13 @@ What comes in is a frame of lines, from files or a topic: `value`, where it stoo
 written once: the declared columns of the rows that pass, and of those held back the reason.
 """
 
-import re
-
 from pyspark.sql.connect.functions import col
 
-from ingestion.feeds import COMBINED, DIGEST, LogFeed
+from ingestion import values
+from ingestion.feeds import COMBINED, DIGEST, Column, LogFeed
 from ingestion.protect import protect
 from warehouse.settings import settings
 
-# An ISO-8601 time without an offset could mean any zone, and one without a date is today to Spark: refused, not guessed.
-DATED_WITH_OFFSET = r"^[0-9]{4}-.*(Z|[+-][0-9]{2}:?[0-9]{2})$"
 COMBINED_TIME = "dd/MMM/yyyy:HH:mm:ss Z"
 MAX_LINE_BYTES = 1 << 20
 HEADER = "header"
@@ -67,7 +64,9 @@ def shape(feed: LogFeed, header: tuple[str, ...] | None = None) -> tuple[str, di
             if feed.format == "csv"
             else {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
         )
-    kinds = {name: _wide(feed.columns[name].type) if feed.format == "json" else "string" for name in names}
+    kinds = dict.fromkeys(names, "string")
+    if feed.format == "json":
+        kinds = {n: "string" if _is_read_as_text(feed.columns[n].type, feed) else feed.columns[n].type for n in names}
     fields = ", ".join(f"`{name}` {kind}" for name, kind in (kinds | {"_corrupt": "string"}).items())
     return fields, options | {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
 
@@ -80,48 +79,49 @@ def _parse(feed: LogFeed, header: tuple[str, ...] | None) -> str:
     return f"{function}({text}, '{fields}', map({named}))"
 
 
-def _wide(kind: str) -> str:
-    """The type that a value is parsed as: a decimal with all its digits, so that one too many is seen, not rounded."""
-    if not kind.startswith("decimal"):
-        return kind
-    precision, scale = map(int, re.findall(r"\d+", kind))
-    return f"decimal(38,{38 - (precision - scale)})"
+def _is_read_as_text(kind: str, feed: LogFeed) -> bool:
+    """Whether the parser hands over a column of this type as its text: JSON's own types it checks itself."""
+    return feed.format != "json" or kind.startswith(("string", "decimal", "date", "timestamp"))
 
 
 def _row(feed: LogFeed) -> str:
     """SQL of the parsed struct with the declared columns under their names and types.
 
-    `_corrupt` is also set if a value is none of its column's type, or would lose digits.
+    `_corrupt` is also set if a value is none of its column's type, or would lose digits. A date or time that is none is
+    null here, and is told by its text (see reason).
     """
-    kinds = {name: column.type for name, column in feed.columns.items()}
-    is_text = feed.format != "json"
-    if not is_text and DIGEST not in kinds and not any(kind.startswith("decimal") for kind in kinds.values()):
-        return "parsed"
     made = {DIGEST: "line_digest"}
     if feed.format == "combined":
         made["requested_at"] = "concat(substring(parsed.requested_at, 2), ' ', rtrim(']', parsed._offset))"
-    fields, lost = [], []
-    for name, kind in kinds.items():
-        text = made.get(name, f"parsed.`{name}`")
-        typed = (
-            text if kind == "string" or not (is_text or kind.startswith("decimal")) else f"try_cast({text} as {kind})"
-        )
-        fields.append(f"'{name}', {typed}")
-        if typed != text:
-            lost.append(f"({text} is not null and {typed} is null)")
-        if kind.startswith("decimal"):
-            lost.append(f"try_cast({text} as {_wide(kind)}) <> {typed}")
-    corrupt = f"if({' or '.join(lost)}, '', parsed._corrupt)" if lost else "parsed._corrupt"
-    return f"if(parsed is null, null, named_struct({', '.join(fields)}, '_corrupt', {corrupt}))"
+    texts = {name: made.get(name, f"parsed.`{name}`") for name in feed.columns}
+    found = {name: _value(texts[name], column, feed) for name, column in feed.columns.items()}
+    wrong = [is_wrong for _, is_wrong in found.values() if is_wrong]
+    if not wrong and all(value == f"parsed.`{name}`" for name, (value, _) in found.items()):
+        return "parsed"
+    fields = ", ".join(f"'{name}', {value}" for name, (value, _) in found.items())
+    corrupt = f"if({' or '.join(wrong)}, '', parsed._corrupt)" if wrong else "parsed._corrupt"
+    return f"if(parsed is null, null, named_struct({fields}, '_corrupt', {corrupt}))"
+
+
+def _value(text: str, column: Column, feed: LogFeed) -> tuple[str, str | None]:
+    """SQL of the typed value of a parsed field, and of whether it is wrong, if that is to be asked."""
+    match column.type:
+        case "string":
+            return text, None
+        case "timestamp":
+            at = values.instant(text, column.time_format, feed.timestamp_zone)
+            return values.within(at, column.type, feed.years), None
+        case "date":
+            return values.within(values.day(text, column.time_format), column.type, feed.years), None
+    if _is_read_as_text(column.type, feed):
+        return values.typed(text, column.type)
+    return text, values.infinite(text) if column.type in ("float", "double") else None
 
 
 def _event_time(feed: LogFeed) -> str:
-    at = f"row.`{feed.timestamp_column}`"
     pattern = feed.timestamp_format or (COMBINED_TIME if feed.format == "combined" else None)
-    if feed.timestamp_zone:
-        local = f"try_to_timestamp({at}, '{pattern}')" if pattern else f"try_cast({at} as timestamp)"
-        return f"to_utc_timestamp({local}, '{feed.timestamp_zone}')"
-    return f"try_to_timestamp({at}, '{pattern}')" if pattern else f"try_cast({at} as timestamp)"
+    at = values.instant(f"row.`{feed.timestamp_column}`", pattern, feed.timestamp_zone)
+    return values.within(at, "timestamp", (1, 9999))  # its day bounds it further
 
 
 def _of_line(feed: LogFeed) -> list[str]:
@@ -157,13 +157,13 @@ def reason(feed: LogFeed) -> str:
     """SQL of the first rule that a parsed line breaks, null if it breaks none."""
     rules = [("row is null or row._corrupt is not null", f"malformed_{feed.format}")]
     for name, column in feed.columns.items():
+        if column.type in ("date", "timestamp"):
+            rules.append((f"row.`{name}` is null and parsed.`{name}` is not null", f"bad_{column.type}:{name}"))
+    for name, column in feed.columns.items():
         if column.required:
             empty = f" or trim(row.`{name}`) = ''" if column.type == "string" else ""
             rules.append((f"row.`{name}` is null{empty}", f"missing_field:{name}"))
-    at = feed.timestamp_column
-    zoned = feed.timestamp_zone or feed.timestamp_format or feed.format == "combined"
-    bare = "" if zoned else f" or not row.`{at}` rlike r'{DATED_WITH_OFFSET}'"
-    rules.append((f"event_time is null{bare}", f"bad_timestamp:{at}"))
+    rules.append(("event_time is null", f"bad_timestamp:{feed.timestamp_column}"))
     for name, column in feed.columns.items():
         if column.allowed:
             values = ", ".join(f"'{value}'" for value in column.allowed)

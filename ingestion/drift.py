@@ -9,6 +9,7 @@ import csv
 import json
 
 from ingestion.feeds import DIGEST, Column, FilesFeed
+from ingestion.values import EPOCHS
 from warehouse import state
 from warehouse.errors import PlatformError, shown
 
@@ -54,7 +55,7 @@ def _json_head(feed: FilesFeed, name: str, lines: list[str]) -> dict[str, str]:
         kinds = {_kind(v) for v in given}
         if declared.required and column not in values and len(rows) >= ENOUGH:
             faults.append(f"  - {column} {declared.type}: declared and required, in none of the first lines")
-        if len(given) >= ENOUGH and not kinds & _accepted(declared.type):
+        if len(given) >= ENOUGH and not kinds & _accepted(feed, column):
             faults.append(f"  ~ {column}: declared {declared.type}, {' and '.join(sorted(kinds))} in the file")
     _stop(feed, name, faults)
     return {
@@ -78,13 +79,18 @@ def _kind(value) -> str:
     return {bool: "boolean", int: "int", float: "double", str: "string", type(None): "null"}.get(type(value), "nested")
 
 
-def _accepted(kind: str) -> set[str]:
-    """The kinds of JSON values that a column of type `kind` takes."""
+def _accepted(feed: FilesFeed, name: str) -> set[str]:
+    """The kinds of JSON values that a column takes."""
+    kind, numbers = feed.columns[name].type, {"int", "double"}
+    pattern = feed.timestamp_format if name == feed.timestamp_column else feed.columns[name].time_format
+    if kind.startswith("decimal"):
+        return {"string"} | numbers
     if kind in ("string", "date", "timestamp", "binary"):
-        return {"string", "nested"} if kind == "string" else {"string"}  # a nested value is kept as its JSON text
+        nested = {"nested"} if kind == "string" else set()  # kept as its JSON text
+        return {"string"} | nested | (numbers if pattern in EPOCHS else set())
     if kind == "boolean":
         return {"boolean"}
-    return {"int"} if kind in ("int", "bigint") else {"int", "double"}
+    return {"int"} if kind in ("int", "bigint") else numbers
 
 
 def as_read(feed: FilesFeed, files: list[dict]) -> FilesFeed:

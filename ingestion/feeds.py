@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from ingestion.masks import MASK
 from ingestion.privacy import NORMALISE
+from ingestion.values import YEARS, format_fault
 from warehouse.errors import PlatformError, unknown
 
 PATH = Path(__file__).with_name("feeds.yml")
@@ -55,6 +56,7 @@ class Column(Strict):
     format: Literal["phone", "email", "name", "id_number", "bank_card", "address", "plain"] | None = None
     required: bool = False
     allowed: Annotated[tuple[Plain, ...], Field(min_length=1)] | None = None
+    time_format: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _class_and_action_fit(self):
@@ -92,6 +94,8 @@ class Column(Strict):
             raise ValueError(
                 f"is {self.type}: a decimal has at most {DECIMAL_DIGITS} digits; a string holds any number"
             )
+        if self.time_format and self.type not in ("date", "timestamp"):
+            raise ValueError(f"is {self.type} and has a time_format, which only a date or timestamp has")
         if self.action == "coarsen" and self.type != "double":
             raise ValueError(f"is {self.type}: only a double can be coarsened")
         return self
@@ -200,8 +204,10 @@ class JdbcFeed(Feed):
         if self.split_by:
             self._split_fits()
         for name, column in self.columns.items():
-            if column.required or column.allowed:
-                raise ValueError(f"puts required or allowed on {name!r}: rules at the door are for files and topics")
+            if column.required or column.allowed or column.time_format:
+                raise ValueError(
+                    f"puts required, allowed or time_format on {name!r}: rules at the door are for files and topics"
+                )
         return self
 
     def _split_fits(self) -> None:
@@ -231,8 +237,22 @@ class LogFeed(Feed):
     format: Literal["json", "csv", "combined"] = "json"
     delimiter: Annotated[str, Field(pattern=r"^[^'\\`\"\n]$")] = ","
     timestamp_column: str
-    timestamp_format: Plain | None = None
+    timestamp_format: Annotated[str, Field(min_length=1)] | None = None
     timestamp_zone: str | None = None
+    years: tuple[int, int] = YEARS
+
+    @model_validator(mode="after")
+    def _times_fit(self):
+        if self.timestamp_zone and self.timestamp_zone not in zoneinfo.available_timezones():
+            raise ValueError(f"has timestamp_zone {self.timestamp_zone!r}, which is no time zone")
+        if not 1 <= self.years[0] <= self.years[1] <= 9999:
+            raise ValueError(f"has years {list(self.years)}: they are the first and the last, within 1 and 9999")
+        declared = {"its timestamp_format": (self.timestamp_format, "timestamp")}
+        declared |= {f"time_format of {name!r}": (c.time_format, c.type) for name, c in self.columns.items()}
+        for where, (pattern, kind) in declared.items():
+            if pattern and (fault := format_fault(pattern, self.timestamp_zone, kind)):
+                raise ValueError(f"has {pattern!r} as {where}, which {fault}")
+        return self
 
     @model_validator(mode="after")
     def _columns_fit(self):
@@ -246,8 +266,6 @@ class LogFeed(Feed):
             raise ValueError(
                 f"has columns {', '.join(sorted(wrong))}, but a combined log has {', '.join(COMBINED)} and {DIGEST}"
             )
-        if self.timestamp_zone and self.timestamp_zone not in zoneinfo.available_timezones():
-            raise ValueError(f"has timestamp_zone {self.timestamp_zone!r}, which is no time zone")
         return self
 
 

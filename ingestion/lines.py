@@ -70,7 +70,8 @@ def _log_found(columns: list[Guess], rows: list[dict], pairs: list[tuple], notes
     if not times:
         raise PlatformError(
             "no field of the sample holds a time in every line (like 2026-01-31T10:00:00+01:00), and a feed needs its "
-            "timestamp_column: let the log be written with one (an epoch number is none), or name a better sample"
+            "timestamp_column: let the log be written with one, name a better sample, or declare an epoch number yourself "
+            "(timestamp_format: epoch_seconds)"
         )
     at = min(times, key=rank_time)
     pattern, zoned = times[at]

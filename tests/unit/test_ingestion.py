@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from ingestion import collect, door, jdbc, plan, progress, spool, topics
+from ingestion import collect, door, jdbc, plan, progress, spool, topics, values
 from ingestion.feeds import load_feeds, pick
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
@@ -85,7 +85,7 @@ def test_the_shipped_feeds_hold():
         ),
         (
             lambda b: b["crm__customers"]["columns"]["phone"].update(clas="x"),
-            "unknown key 'clas' in columns.phone; allowed keys: action, allowed, class, format, required, type",
+            "unknown key 'clas' in columns.phone; allowed keys: action, allowed, class, format, required, time_format, type",
         ),
         (lambda b: b["crm__customers"]["columns"]["phone"].pop("format"), "columns.phone needs a format"),
         (lambda b: b["crm__customers"]["columns"]["city"].update(type="text"), "key 'columns.city.type' is 'text'"),
@@ -93,6 +93,19 @@ def test_the_shipped_feeds_hold():
         (lambda b: b["crm__customers"]["columns"].update(phone_hash=b["crm__customers"]["columns"]["city"]), "twice"),
         (lambda b: b["web__events"].update(pattern="*.jsonl"), "feed web__events: it needs {date} once in its pattern"),
         (lambda b: b["web__events"].update(timestamp_column="at"), "names 'at' as its timestamp_column"),
+        (
+            lambda b: b["web__events"].update(timestamp_format="yyyy-MM-dd HH:mm"),
+            "holds no offset: declare the timestamp_zone",
+        ),
+        (lambda b: b["web__events"].update(years=[2025, 2020]), "has years [2025, 2020]"),
+        (
+            lambda b: b["web__events"]["columns"]["user_id"].update(time_format="yyyy-MM-dd"),
+            "columns.user_id is string and has a time_format, which only a date or timestamp has",
+        ),
+        (
+            lambda b: b["crm__orders"]["columns"]["ordered_at"].update(time_format="yyyy-MM-dd X"),
+            "puts required, allowed or time_format on 'ordered_at'",
+        ),
         (lambda b: b.update(Orders=b.pop("crm__orders")), "feed Orders: the name must be <domain>__<entity>"),
         (lambda b: b.update(crm__orders=None), "feed crm__orders: must be a block of keys"),
     ],
@@ -307,6 +320,30 @@ def test_no_day_is_skipped():
     _loaded(DAY)
     with pytest.raises(PlatformError, match="would skip days: use --from 2024-03-06"):
         plan.intend(load_feeds()["crm__products"], "2024-03-09", "2024-03-08")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("HH:mm", "lacks year, month or day"), ("MM/yy HH:mm", "lacks year, month or day"),
+        ("yyyy-MM-dd hh:mm", "without a, so that morning or afternoon would be a guess"),
+        ("yyyy-MM-dd HH:mm z", "holds the letters z"), ("YYYY-MM-dd HH:mm", "holds the letters Y"),
+        ("yyyy-MM-ddTHH:mm", "holds the letters T"), ("epoch", "holds the letters c, e, o, p"),
+        ("yyyy-MM-dd HH:mm[ [XXX]]", "brackets in brackets"), ("yyyy-MM-dd'T", "quotes that are open"),
+    ],
+)  # fmt: skip
+def test_a_format_that_would_have_to_guess_is_refused(pattern, said):
+    assert said in values.format_fault(pattern, "Asia/Shanghai")
+
+
+def test_a_format_has_a_form_with_and_one_without_an_offset():
+    assert values.variants("yyyy-MM-dd HH:mm[:ss][ XXX]") == ("yyyy-MM-dd HH:mm[:ss] XXX", "yyyy-MM-dd HH:mm[:ss]")
+    assert values.variants("yyyy-MM-dd'[X]' HH:mm") == (None, "yyyy-MM-dd'[X]' HH:mm")
+    assert values.variants("yyyy-MM-dd VV") == ("yyyy-MM-dd VV", None)
+    assert values.format_fault("yyyy-MM-dd HH:mm X", None) is None
+    assert "no offset" in values.format_fault("yyyy-MM-dd HH:mm", None)
+    assert values.format_fault("yyyy-MM-dd", None, "date") is None
+    assert "holds an offset" in values.format_fault("yyyy-MM-dd X", None, "date")
 
 
 def test_door_rules_come_in_a_fixed_order():
