@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.providers.standard.sensors.bash import BashSensor
-from airflow.sdk import Asset, CronDataIntervalTimetable, TaskGroup
+from airflow.sdk import Asset, CronDataIntervalTimetable, RetryDecision, RetryPolicy, TaskGroup
 
 from warehouse import stages
 
 TZ = os.environ.get("MDP_TZ") or "Asia/Shanghai"
-NOT_YET = 99  # warehouse.errors.NotYet
+REFUSED, NOT_YET = 1, 99  # exit codes of warehouse.errors: PlatformError, NotYet
 WRITERS = "warehouse_writers"  # the pool that keeps writers of the warehouse from starving the engine
 
 
@@ -61,14 +61,31 @@ def alert(context) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
+class UnlessRefused(RetryPolicy):
+    """Retries what may heal, such as an engine that was away (75), a crash (70), a kill; not what the command refused (1).
+
+    The same data fails its gate again, and the same SQL its tests. What is skipped (99) never comes here.
+    """
+
+    def evaluate(self, exception, try_number, max_tries, context=None) -> RetryDecision:
+        refused = str(exception).rstrip(".").endswith(f"exit code {REFUSED}")
+        return RetryDecision.fail("the command refused; its message is above") if refused else RetryDecision.default()
+
+
 def step(task_id: str, command: str, **more) -> BashOperator:
-    """One task: `mdp <command>`, as a person would type it. It retries what can heal, such as an engine restarting."""
+    """One task: `mdp <command>`, as a person would type it; exit code 99 skips it, see warehouse/errors.py."""
+    more = {"retry_policy": UnlessRefused()} | more
     return BashOperator(task_id=task_id, bash_command=f"mdp {command}", pool=WRITERS, append_env=True, **more)
 
 
+def outside(task_id: str, command: str, **more) -> BashOperator:
+    """A task that talks to a source or a target of the company, which may not answer now and answer in a while."""
+    return step(task_id, command, retry_policy=None, **more)
+
+
 def gate(name: str, days: str, **more) -> BashOperator:
-    """A quality gate: never retried, because the same data fails again."""
-    return step(f"gate_{name}", f"gate {name} {days}", retries=0, **more)
+    """A quality gate. One that says no is not asked again; one that could not look, because the engine was away, is."""
+    return step(f"gate_{name}", f"gate {name} {days}", **more)
 
 
 def stage_tasks(chosen: Iterable[stages.Stage], days: str) -> list:
@@ -81,8 +98,8 @@ def _side_by_side(group: list[stages.Stage], days: str):
     stage, outlets = group[0], [Asset(group[0].name)]
     if stage.name == "raw":
         with TaskGroup("ingest") as tasks:
-            step("crm", f"ingest {days} --kind jdbc", outlets=outlets)
-            step("logs", f"ingest {days} --kind files --kind kafka", outlets=outlets)
+            outside("crm", f"ingest {days} --kind jdbc", outlets=outlets)
+            outside("logs", f"ingest {days} --kind files --kind kafka", outlets=outlets)
         return tasks
     if stage.name in stages.PREDICTIONS:
         with TaskGroup("score") as tasks:
@@ -90,8 +107,11 @@ def _side_by_side(group: list[stages.Stage], days: str):
                 step(model, f"score {model} {days}", outlets=[Asset(f"predictions.{model}")])
         return tasks
     if stage.name.startswith("gate_"):
-        return gate(stage.name.removeprefix("gate_"), days, outlets=outlets)
-    return step(stage.name, f"{stage.command.removeprefix('mdp ')} {days}", outlets=outlets)
+        # A model that is off is skipped, and the day goes on without it.
+        rule = "none_failed" if set(stage.needs) & set(stages.PREDICTIONS) else "all_success"
+        return gate(stage.name.removeprefix("gate_"), days, outlets=outlets, trigger_rule=rule)
+    task = outside if stage.name == "export" else step
+    return task(stage.name, f"{stage.command.removeprefix('mdp ')} {days}", outlets=outlets)
 
 
 def wait_for(stage: str, days: str) -> BashSensor:

@@ -15,6 +15,7 @@ the marts and hands segments, churn risks and the budget plan back to the CRM. A
 | `gate_*` | the data broke a rule; nothing after it ran | open the report named in the log; mend the source, clear `ingest` |
 | `cleaned`, `features`, `marts` | SQL or the engine | the log ends with dbt's message; clear the task, it replaces whole days |
 | `score.*` | no champion, or features are missing | `mdp model list`, then `mdp train <model> --ds …` |
+| `score.*` skipped | no fault: too little to learn from so far; the day goes on without | the log says from when it can be |
 | `export` | the CRM refused the write, or too many rows | nothing is half changed; `mdp export show --ds …`, clear the task |
 
 Running a day again changes no table. Backfill of the days D … E (with MDP_SCHEDULE set): `airflow backfill create --dag-id

@@ -1,7 +1,8 @@
 """# retrain: fit each model anew and promote it if it is better
 
 **What.** Trains the four models on matured labels up to the business date, evaluates each beside its baseline and the
-champion on the same rows, registers it in MLflow, and promotes it only if it wins.
+champion on the same rows, registers it in MLflow, and promotes it only if it wins. A model with too little to learn from
+so far is skipped; its log says from which day it can be trained.
 
 **When.** Mondays at 04:00 in `MDP_TZ` where `MDP_SCHEDULE` is set, for the Sunday that has ended; by hand with
 `{"ds": "2024-08-26"}`. It waits until the gate of that day's features has passed, whatever hour `daily` runs at, for up to
@@ -26,11 +27,14 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args=DEFAULTS,
-    params={"ds": Param(None, type=["null", "string"], format="date", description="business date; default: the run's")},
+    params={
+        "ds": Param(None, type=["null", "string"], format="date", description="business date; default: the run's"),
+        "missing": Param(False, type="boolean", description="only the models that have no champion yet"),
+    },
     user_defined_macros={"business_date": business_date},
     tags=["marketing"],
 ) as dag:
     with TaskGroup("train") as train:
         for model in stages.MODELS:
-            step(model, f"train {model} {DAY}")
+            step(model, f"train {model} {DAY}{{{{ ' --missing' if params.missing else '' }}}}")
     wait_for(stages.LAST_OF_HISTORY, DAY) >> train

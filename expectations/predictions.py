@@ -1,6 +1,7 @@
 """The predictions gate: is what marketing will act on complete, possible and not degenerate?
 
-It looks at the scored day alone; predictions are never restated.
+It looks at the scored day alone; predictions are never restated. A model that is off has nothing to be judged, and on a day
+without an impression or a member there is nothing to score: whether there should have been is the features gate's to say.
 """
 
 from expectations.rules import (
@@ -74,12 +75,11 @@ def _ctr(scope: Scope) -> Suite:
         scope.ds,
     )  # fmt: skip
     rules = (
-        volume(1, None, "impressions have a click probability"),
         *_complete("click_probability", "impression"),
         *_probability("click_probability"),
         mean("click_probability", 0.001, 0.5, "the mean click probability is that of advertising"),
     )
-    return Suite(tables.PREDICTIONS_CTR, frame, ("impression_id",), rules)
+    return Suite(tables.PREDICTIONS_CTR, frame, ("impression_id",), rules, optional=True)
 
 
 def _churn(scope: Scope) -> Suite:
@@ -88,7 +88,6 @@ def _churn(scope: Scope) -> Suite:
         tables.FEATURES_CUSTOMER_DAY, tables.PREDICTIONS_CHURN, "customer_id", columns, scope.ds, where="is_member"
     )
     rules = (
-        volume(1, None, "members have a churn risk"),
         *_complete("churn_risk_30d", "member"),
         *_probability("survival_30d"),
         *_probability("survival_90d"),
@@ -99,7 +98,7 @@ def _churn(scope: Scope) -> Suite:
               "the best day to make contact is still to come"),
         mean("churn_risk_30d", 0.0001, 0.9, "the mean risk is neither nothing nor everything"),
     )  # fmt: skip
-    return Suite(tables.PREDICTIONS_CHURN, frame, ("customer_id",), rules)
+    return Suite(tables.PREDICTIONS_CHURN, frame, ("customer_id",), rules, optional=True)
 
 
 def _budget(scope: Scope) -> Suite:

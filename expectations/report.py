@@ -1,6 +1,7 @@
 """The gate's report: one HTML page that needs nothing from the network, and the same content as JSON beside it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
 from itertools import groupby
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from expectations.validate import Verdict
 from warehouse.settings import settings
+from warehouse.state import Off
 
 _STYLE = """
 :root { --ink: #1c2733; --soft: #5d6b7a; --line: #dfe5eb; --good: #11734b; --bad: #b3261e; --ground: #f5f7f9 }
@@ -39,19 +41,23 @@ tr.broken { background: #fdf1f0 } .yes { color: var(--good) } .no { color: var(-
 """
 
 
-def write(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str) -> Path:
-    """Write <gate>.html and <gate>.json below reports/gates/<ds>/ and return the page's path."""
+def write(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str, off: Sequence[Off] = ()) -> Path:
+    """Write <gate>.html and <gate>.json below reports/gates/<ds>/ and return the page's path.
+
+    `off` are the stages that rightly wrote nothing, each with its reason.
+    """
     folder = settings().reports_dir / "gates" / ds
     folder.mkdir(parents=True, exist_ok=True)
     passed = all(v.success for v in verdicts)
     content = {"gate": gate, "ds": ds, "passed": passed, "rules": [asdict(v) for v in verdicts]}
+    content |= {"off": [asdict(one) for one in off]} if off else {}
     (folder / f"{gate}.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     path = folder / f"{gate}.html"
-    path.write_text(_page(gate, ds, verdicts, None if passed else remedy), encoding="utf-8")
+    path.write_text(_page(gate, ds, verdicts, None if passed else remedy, off), encoding="utf-8")
     return path
 
 
-def _page(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str | None) -> str:
+def _page(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str | None, off: Sequence[Off]) -> str:
     # Tables with a broken rule first: a reader who opens a failed gate wants that.
     ordered = sorted(verdicts, key=lambda v: all(x.success for x in verdicts if x.table == v.table))
     tables = [(table, list(rules)) for table, rules in groupby(ordered, key=lambda v: v.table)]
@@ -65,8 +71,20 @@ def _page(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str | None)
 <body><main>
 <h1>Gate {escape(gate)}, {ds} <span class="state {word}">{word}</span></h1>
 <p class="lead">{outcome} on {len(tables)} tables. Values in samples are masked.</p>{hint}
-{"".join(_section(table, rules) for table, rules in tables)}
+{_off(off) if off else ""}{"".join(_section(table, rules) for table, rules in tables)}
 </main></body></html>
+"""
+
+
+def _off(stages: Sequence[Off]) -> str:
+    lines = "".join(
+        f'<tr><td>{escape(one.stage)}</td><td>{escape(one.reason)}</td><td class="value">{one.possible_from or "not known"}'
+        "</td></tr>\n"
+        for one in stages
+    )
+    return f"""<section><header><h2>off</h2><span>too little to learn from or to act on so far: no fault</span></header>
+<div class="scroll"><table><tr><th>stage</th><th>reason</th><th>possible from</th></tr>
+{lines}</table></div></section>
 """
 
 

@@ -31,9 +31,12 @@ def export(ds: str, target: str | None = None, dry_run: bool = False) -> dict:
         chosen = [one for one in chosen if one.mode == "insert"]
     rows, faults = {}, []
     with state.lock("export"):
+        off = state.off(ds)
         for one in chosen:
             try:
                 rows[one.name] = _export(one, ds, dry_run)
+                if one.source in off:
+                    _say(one.name, f"{one.source} is off: {off[one.source]}")
             except EngineDown:
                 raise
             except PlatformError as error:

@@ -6,12 +6,15 @@ Rooms are imported inside the commands, so that `mdp --help` and each task pay o
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from warehouse.errors import NotYet, PlatformError
+from warehouse.errors import EngineDown, NotYet, PlatformError, Skipped
+
+DEFECT = 70  # EX_SOFTWARE of sysexits.h: a traceback, which is a fault of ours
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 warehouse_app = typer.Typer(no_args_is_help=True, help="The engine: start it, stop it, ask it.")
@@ -47,10 +50,24 @@ def main() -> None:
     load_env_file()
     os.environ["TZ"] = "UTC"  # naive timestamps of libraries must mean UTC on every machine
     time.tzset()
+    from warehouse.session import seen_engine
+
+    engine = seen_engine()
     try:
         app()
-    except PlatformError as error:
-        print(f"{'off' if isinstance(error, NotYet) else 'error'}: {error}", file=sys.stderr)
+    except Skipped as reason:
+        print(f"skipped: {reason}", file=sys.stderr)
+        sys.exit(reason.exit_code)
+    except Exception as error:
+        if engine and seen_engine() != engine and not (isinstance(error, PlatformError) and error.is_verdict):
+            said = str(error).strip() or type(error).__name__
+            error = EngineDown(
+                f"the warehouse engine died meanwhile: run the command again ({said.splitlines()[0][:300]})"
+            )
+        if not isinstance(error, PlatformError):
+            traceback.print_exc()
+            sys.exit(DEFECT)
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 
@@ -217,11 +234,18 @@ def ready(stage: str, ds: Ds) -> None:
 
 
 @app.command()
-def train(model: str, ds: Ds, dry: Annotated[bool, typer.Option("--dry", help="register nothing")] = False) -> None:
-    """Fit a model on matured labels, evaluate it, register it and promote it if it is better."""
+def train(
+    model: str, ds: Ds,
+    dry: Annotated[bool, typer.Option("--dry", help="register nothing")] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="only if the model has no champion yet")] = False,
+) -> None:  # fmt: skip
+    """Fit a model on matured labels, evaluate it, register it and promote it if it is better.
+
+    Too little to learn from so far is no fault: it is said, with the first day on which it can be, and the exit code is 99.
+    """
     from ml.train import train as train_model
 
-    print(train_model(model, ds, dry=dry))
+    print(train_model(model, ds, dry=dry, missing=missing))
 
 
 @app.command()

@@ -4,6 +4,7 @@ The first time it creates the sample company, loads its history in one pass, tra
 after that each call lives the next day. A day that was stopped is taken up first: no later day may run past it.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,9 @@ from warehouse.settings import PROJECT, settings
 
 console = Console(highlight=False, soft_wrap=True)
 NOT_OURS = ("Command exited", "Task failed", "::group::", "::endgroup::")  # Airflow's own lines in a task's log
+WAITING = (None, "scheduled", "queued", "up_for_retry", "up_for_reschedule", "deferred", "restarting")
+STILL_SECONDS = 900  # so long none of a run's tasks may run before we stop waiting; retries wait for 20 s
+UNANSWERED_SECONDS = 120
 POOL_SLOTS = 2  # writers at a time: more only take turns on two cores
 
 
@@ -62,9 +66,9 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
             target, history = _prepare(ds, from_ds, sample_options, timing)
             if history:
                 _dag("history", f"history__{history[1]}", {"from": history[0], "to": history[1]}, history[1], timing)
-            if {p["model"] for p in state.promotions()} < set(load_models()):
-                trained_on = state.fact("history_to")
-                _dag("retrain", f"retrain__{trained_on}", {"ds": trained_on}, trained_on, timing)
+            if trained_on := _training_day():
+                conf = {"ds": trained_on, "missing": True}
+                _dag("retrain", f"retrain__{trained_on}", conf, trained_on, timing)
             _dag("daily", f"daily__{target}", {"ds": target}, target, timing)
             since = time.monotonic()
             console.print("gathering the summary …")
@@ -143,6 +147,20 @@ def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] 
     return following, None
 
 
+def _training_day() -> str | None:
+    """The day on which models without a champion are trained, each alone: the newest that can be; None if none of them can.
+
+    A model that had too little to learn from is tried again from the day that its training named, or on each day if it
+    could name none.
+    """
+    newest = state.newest("gate_features")
+    for model in set(load_models()) - state.promoted_models():
+        off = state.last_off(f"train.{model}")
+        if off is None or (off.possible_from or newest) <= newest:
+            return newest
+    return None
+
+
 def _first_history(ds: str | None, from_ds: str | None) -> tuple[str, str]:
     if from_ds and ds:
         return dates.parse_ds(from_ds), dates.shift(ds, -1)
@@ -161,7 +179,8 @@ def _dag(dag: str, run_id: str, conf: dict, day: str, timing: Timing) -> None:
     console.print(f"\n[bold]{dag}[/bold] {conf.get('from', '')}{' … ' if 'from' in conf else ''}{day}")
     airflow.start_run(dag, run_id, conf, f"{day}T00:00:00Z")
     try:
-        run_state, tasks = _follow(airflow, dag, run_id, since, timing)
+        with _let_run(airflow, dag) as let_run:
+            run_state, tasks = _follow(airflow, dag, run_id, day, since, timing, let_run)
     except KeyboardInterrupt:
         airflow.stop_run(dag, run_id)  # a scheduler that stays up would go on with the day
         raise
@@ -170,34 +189,104 @@ def _dag(dag: str, run_id: str, conf: dict, day: str, timing: Timing) -> None:
         raise PlatformError(_why(airflow, dag, run_id, day, tasks))
 
 
-def _follow(airflow: Airflow, dag: str, run_id: str, since: float, timing: Timing) -> tuple[str, list[dict]]:
-    """Print each task as it ends; returns the run's final state and its tasks."""
+@contextlib.contextmanager
+def _let_run(airflow: Airflow, dag: str):
+    """Yields what lets a paused DAG go on (True), or pauses it again (False); afterwards it is as it was.
+
+    Where MDP_SCHEDULE is set, a DAG is paused until somebody starts its schedule, but what a person asks for is run. Let go
+    on, the scheduler makes at once a run of the schedule, which waits behind ours and is taken away again: nobody asked.
+    """
+    if not airflow.is_paused(dag):
+        yield lambda go_on: None
+        return
+    before = {run["dag_run_id"] for run in airflow.active_runs(dag)}
+    paused = [True]
+
+    def let_run(go_on: bool) -> None:
+        if paused[0] == go_on:
+            airflow.pause(dag, not go_on)
+            paused[0] = not go_on
+
+    try:
+        yield let_run
+    finally:
+        airflow.pause(dag, True)
+        for run in airflow.active_runs(dag):
+            if run["dag_run_id"] not in before and (run["run_type"], run["state"]) == ("scheduled", "queued"):
+                airflow.delete_run(dag, run["dag_run_id"])
+
+
+def _follow(
+    airflow: Airflow, dag: str, run_id: str, day: str, since: float, timing: Timing, let_run
+) -> tuple[str, list[dict]]:
+    """Print each task as it ends; returns the run's final state and its tasks. PlatformError if nothing moves any more."""
     seen: set[tuple[str, int]] = set()
+    moved = time.monotonic()
     with console.status("waiting for the scheduler …", refresh_per_second=2) as status:
         while True:  # asking costs the same two cores that the tasks run on: one question a second
-            tasks = airflow.tasks(dag, run_id)
-            _report(dag, tasks, seen, timing)
-            running = [t["task_id"] for t in tasks if t["state"] == "running"]
+            try:
+                tasks = airflow.tasks(dag, run_id)
+                running = [t["task_id"] for t in tasks if t["state"] == "running"]
+                if running or _report(dag, tasks, seen, day, timing):
+                    moved = time.monotonic()
+                let_run(any(t["state"] in WAITING for t in tasks))
+                run_state = _ended(tasks) or (not running and airflow.run_state(dag, run_id))
+            except OSError as error:  # a busy machine, or Airflow has ended
+                run_state = None
+                if time.monotonic() - moved > UNANSWERED_SECONDS:
+                    raise PlatformError(f"Airflow does not answer at {airflow.url} ({error}): {_where()}") from None
+            if run_state in ("success", "failed"):
+                return run_state, tasks
+            if time.monotonic() - moved > STILL_SECONDS:
+                raise PlatformError(_still(airflow, dag, run_id))
             status.update(f"{', '.join(running) or 'waiting for the scheduler'} … {time.monotonic() - since:.0f} s")
-            if not running and (run_state := airflow.run_state(dag, run_id)) in ("success", "failed"):
-                break
             time.sleep(1)
-    tasks = airflow.tasks(dag, run_id)
-    _report(dag, tasks, seen, timing)
-    return run_state, tasks
 
 
-def _report(dag: str, tasks: list[dict], seen: set, timing: Timing) -> None:
+def _ended(tasks: list[dict]) -> str | None:
+    """How a run ended whose every task has: of a paused DAG the scheduler itself looks only once a minute."""
+    states = {t["state"] for t in tasks}
+    if not states or states - {"success", "skipped", "failed", "upstream_failed", "removed"}:
+        return None
+    return "failed" if states & {"failed", "upstream_failed"} else "success"
+
+
+def _still(airflow: Airflow, dag: str, run_id: str) -> str:
+    others = [run["dag_run_id"] for run in airflow.active_runs(dag) if run["dag_run_id"] != run_id]
+    holds = f"before it {', '.join(others)} must end" if others else _where()
+    return f"no task of {run_id} ran for {STILL_SECONDS / 60:.0f} minutes: {holds}; see {airflow.url}/dags/{dag}/runs/{run_id}"
+
+
+def _where() -> str:
+    gone = [name for name in stack.AIRFLOW if service_process(settings().home, name) is None]
+    said = f"{', '.join(gone)} ended; " if gone else ""
+    return f"{said}look into {settings().logs_dir}/airflow-*.log, then `make down` and `make run`"
+
+
+def _report(dag: str, tasks: list[dict], seen: set, day: str, timing: Timing) -> bool:
+    """Print the tasks that have ended since; returns whether there were any."""
+    n_seen = len(seen)
     for task in sorted(tasks, key=lambda t: t["end_date"] or ""):
         key = (task["task_id"], task["try_number"])
-        if task["state"] not in ("success", "failed", "up_for_retry") or key in seen:
+        if task["state"] not in ("success", "failed", "up_for_retry", "skipped") or key in seen:
             continue
         seen.add(key)
+        if task["state"] == "skipped":
+            _report_off(task["task_id"], day)
+            continue
         seconds = task["duration"] or 0.0
         if task["state"] == "success":
             timing.tasks.append((dag, task["task_id"], seconds))
         mark = {"success": "[green]✓[/green]", "failed": "[red]✗[/red]"}.get(task["state"], "[yellow]retry[/yellow]")
         console.print(f"  {mark} {task['task_id']:<22} {seconds:6.1f} s")
+    return len(seen) > n_seen
+
+
+def _report_off(task_id: str, day: str) -> None:
+    """Say why a model is off; a training that was skipped because the model has a champion is no news."""
+    stage = task_id.replace("score.", "predictions.")
+    if off := state.off(day).get(stage):
+        console.print(f"  [yellow]off[/yellow] {task_id:<20} {off}")
 
 
 def _why(airflow: Airflow, dag: str, run_id: str, day: str, tasks: list[dict]) -> str:

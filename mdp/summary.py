@@ -23,6 +23,7 @@ class Day:
     plan: list
     contacts: dict
     exports: list[dict]
+    off: dict[str, state.Off]
     truth: dict
 
 
@@ -52,7 +53,7 @@ def gather(ds: str) -> Day:
     models = {row["model"]: row for row in registry.list_models()}
     return Day(
         ds, state.loads(ds), gates, segments, models, plan, contacts.asDict(), state.exports(ds),
-        _truth([r.asDict() for r in plan]) if settings().sample else {},
+        state.off(ds), _truth([r.asDict() for r in plan]) if settings().sample else {},
     )  # fmt: skip
 
 
@@ -155,14 +156,15 @@ def _segments(day: Day) -> str:
 
 def _models(day: Day) -> str:
     t, lines = day.truth, []
+    lines += [f"           {name.removeprefix('predictions.')} is off: {off}" for name, off in day.off.items()
+              if name.startswith(tables.PREDICTIONS)]  # fmt: skip
     for name, words, mine, best, whose in (
         ("ctr", "click prediction: AUC", "auc", "bayes_auc", "the best possible (Bayes)"),
         ("churn", "churn prediction: c-index", "cindex", "oracle_cindex", "an oracle"),
     ):
         row = day.models[name]
         if row["champion"] is None:
-            lines.append(f"           {name}: no champion yet")
-            continue
+            continue  # it is off, which is said above
         note = "  [yellow](only the baseline so far)[/yellow]" if row["is_baseline"] else ""
         if mine in t:
             lines.append(f"           {words} {t[mine]:.3f}, {whose} reaches {t[best]:.3f}{note}")
@@ -180,6 +182,8 @@ def _models(day: Day) -> str:
 
 
 def _plan(day: Day) -> str:
+    if not day.plan:
+        return "[bold]Budget plan for tomorrow[/bold]\n           none: see above"
     lines = []
     for r in day.plan:
         before = f"{r.spent_cny:,.0f}" if r.spent_cny is not None else "?"
@@ -221,18 +225,22 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _plan_of(ds: str) -> list[dict]:
+    plan = session().sql(f"select * from {tables.PREDICTIONS_BUDGET} where ds = '{ds}'").toPandas()
+    for column in plan.select_dtypes("object"):
+        if column not in ("channel", "ds", "model_version"):
+            plan[column] = plan[column].astype(float)
+    return plan.to_dict("records")
+
+
 def truth() -> str:
     """`mdp sample truth`: the quality of the champions beside the truth, and the planted dirt."""
     from sample import truth as known
 
     newest = state.newest("predictions.budget")
     lines = []
-    if newest and state.promotions():
-        plan = session().sql(f"select * from {tables.PREDICTIONS_BUDGET} where ds = '{newest}'").toPandas()
-        for column in plan.select_dtypes("object"):
-            if column not in ("channel", "ds", "model_version"):
-                plan[column] = plan[column].astype(float)
-        found = _truth(plan.to_dict("records"))
+    if state.promoted_models():
+        found = _truth(_plan_of(newest) if newest else [])
         lines += [
             f"{name}: {found[name]:.4f}" for name in ("auc", "bayes_auc", "cindex", "oracle_cindex") if name in found
         ]

@@ -87,7 +87,7 @@ def _hand_over(home: Path, command: list[str], env: dict[str, str], cwd: str, se
             raise subprocess.TimeoutExpired(command, seconds) from None
     if len(answer) < LENGTH.size:
         print("error: the warm interpreter ended; run the command again", file=sys.stderr)
-        return 1
+        return 75  # EX_TEMPFAIL of sysexits.h: as when the engine is away
     return LENGTH.unpack(answer)[0]
 
 

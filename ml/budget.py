@@ -15,7 +15,7 @@ from scipy.optimize import least_squares
 from sklearn.base import BaseEstimator
 
 from ml.evaluation import Evaluation
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError
 
 SPAN = (0.05, 20.0)  # bounds of b, in mean daily spends: beyond them a curve is a step or a line
 BEND_SD = 0.7  # before any data, log(b / mean daily spend) is 0 give or take this: companies spend near the bend
@@ -189,6 +189,8 @@ class ResponseCurves(BaseEstimator):
             a, b, error = fit_curve(*(group[c].to_numpy(float) for c in ("spend_cny", "demand_index", "n_orders")))
             order_value = float(group["return_cny"].sum() / max(group["n_orders"].sum(), 1))
             self.curves_[channel] = Curve(a, b, order_value, error < SEEN_SHARE * BEND_SD)
+        if not self.curves_:
+            raise NotYet("budget: nothing was spent on any channel yet, so there is nothing to plan from")
         self.fallbacks_ = [channel for channel, curve in self.curves_.items() if not curve.is_identified]
         return self
 

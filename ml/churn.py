@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 
 from ml.evaluation import Evaluation
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError
 
 HORIZONS = (30, 60, 90)
 CONTACT_DAYS = 90  # how far ahead a contact is planned
@@ -182,6 +182,8 @@ class ChurnModel(BaseEstimator):
         y, in days since registration: entry_days (observation begins), duration_days (it ends), is_churned.
         """
         y = y.assign(duration_days=np.maximum(y["duration_days"], y["entry_days"] + MIN_LIFETIME))
+        if not y["is_churned"].any():
+            raise NotYet(f"churn: nobody of {len(y):,} customers has left yet, so there is nothing to learn from")
         if y["is_churned"].sum() < 2 * len(self.categorical):
             raise PlatformError(
                 f"churn: {int(y['is_churned'].sum())} departures are too few to fit on. Load more history."

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ml.evaluation import Evaluation
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError
 
 CALIBRATION_BINS = 10
 
@@ -76,7 +76,9 @@ class ClickModel(BaseEstimator):
         """
         clicked = y["is_clicked"].to_numpy(bool)
         if clicked.all() or not clicked.any():
-            raise PlatformError(f"ctr: all {len(clicked)} impressions have is_clicked = {clicked[0]}; check labels.")
+            raise NotYet(
+                f"ctr: all {len(clicked):,} impressions have is_clicked = {clicked[0]}, so there is nothing to tell apart"
+            )
         self.encoder_ = PairEncoder(self.columns).fit(X)
         positions = self.encoder_.transform(X)
         self.tuning_ = self._tune(positions, clicked)

@@ -9,29 +9,50 @@ import pickle
 
 from ml import registry
 from ml.models import ModelSpec, get_model
+from ml.train import TRAINING
 from warehouse import stages, state
 from warehouse.dates import shift
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError
 
 
 def score(model: str, ds: str) -> str:
-    """Replace the partition ds of the model's prediction table and publish it; returns a sentence."""
+    """Replace the partition ds of the model's prediction table and publish it; returns a sentence.
+
+    NotYet if the model could not be trained so far or has nothing to plan from: the day is marked as off for it, its
+    partition is empty, and what follows goes on without.
+    """
     spec = get_model(model)
     stages.require(f"predictions.{model}", ds)
-    champion = registry.champion(model)
-    if champion is None:
+    champion, off = registry.champion(model), state.last_off(TRAINING + model)
+    if champion is None and off is None:
         raise PlatformError(f"{model} has no champion to score {ds} with: run `mdp train {model} --ds {ds}` first.")
-    payload = registry.read_model(model, champion.version)
     from warehouse.partitions import read_days, replace_partition
 
-    table = spec.predictions.table
+    table, stage = spec.predictions.table, f"predictions.{model}"
     with state.lock(f"{table}@{ds}"):
-        frame = read_days(spec.features.table, shift(ds, 1 - spec.score.days), ds)
-        predictions = predict_frame(spec, frame, payload, champion.version)
-        with stages.rewriting(f"predictions.{model}", ds):
+        try:
+            if champion is None:
+                raise NotYet(off.reason, off.possible_from)
+            payload = registry.read_model(model, champion.version)
+            frame = read_days(spec.features.table, shift(ds, 1 - spec.score.days), ds)
+            predictions = predict_frame(spec, frame, payload, champion.version)
+        except NotYet as reason:
+            stages.take_back(stage, ds)
+            replace_partition(_no_rows(spec), table, ds)
+            state.switch_off(stage, ds, str(reason), reason.possible_from)
+            raise NotYet(f"{model} is off on {ds}: {state.off(ds)[stage]}", reason.possible_from) from None
+        with stages.rewriting(stage, ds):
             replace_partition(predictions, table, ds)
     note = f", the baseline ({spec.baseline})" if champion.is_baseline else ""
     return f"{table} of {ds} is scored with {model} version {champion.version}{note}."
+
+
+def _no_rows(spec: ModelSpec):
+    """An empty Spark frame of the prediction table's columns."""
+    from warehouse.session import session
+
+    columns = spec.predictions.columns | {"model_version": "string"}
+    return session().createDataFrame([], ", ".join(f"`{name}` {kind}" for name, kind in columns.items()))
 
 
 def predict_frame(spec: ModelSpec, frame, payload: bytes, version: str):
@@ -49,9 +70,7 @@ def predict_frame(spec: ModelSpec, frame, payload: bytes, version: str):
     else:
         whole = collect(rows)
         if whole.empty:
-            raise PlatformError(
-                f"{spec.features.table} has no rows to plan from. Run `mdp build features` for these days."
-            )
+            raise NotYet(f"{spec.features.table} has no rows to plan from in the last {spec.score.days} days")
         scored = frame.sparkSession.createDataFrame(next(apply([whole])), plain)
     return scored.select(*[scored[c].cast(t).alias(c) for c, t in types.items()])
 

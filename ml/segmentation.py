@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from ml.evaluation import Evaluation
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet
 
 STRATEGIES = {
     "champions": "early access and a thank-you; ask for a review; no discount needed",
@@ -66,7 +66,7 @@ class Segmenter(BaseEstimator):
         """Fit on one row per customer with the columns of models.yml; needs at least five different customers."""
         rfm = prepare_rfm(X)
         if len(rfm.drop_duplicates()) < max(*self.k_candidates, len(STRATEGIES)):
-            raise PlatformError(
+            raise NotYet(
                 f"segmentation: {len(rfm.drop_duplicates())} different customers are too few for "
                 f"{max(*self.k_candidates, len(STRATEGIES))} segments. Load more customers."
             )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ml.models import ModelSpec
 from warehouse.dates import days_between, shift
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,26 @@ class Part:
 
 def last_mature_day(spec: ModelSpec, ds: str, late_days: int) -> str:
     """The newest day whose features and labels can no longer change when training on ds (DESIGN 4)."""
-    wait = late_days + (spec.label.horizon_days + spec.label.label_lag_days if spec.label else 0)
-    return shift(ds, -wait)
+    return shift(ds, -_days_to_mature(spec, late_days))
+
+
+def _days_to_mature(spec: ModelSpec, late_days: int) -> int:
+    return late_days + (spec.label.horizon_days + spec.label.label_lag_days if spec.label else 0)
+
+
+def refuse_too_young(spec: ModelSpec, first: str, ds: str, late_days: int) -> None:
+    """Raise NotYet with the first possible day if, with rows since `first`, none is left on ds to fit or to judge on."""
+    n_after = {"days": spec.split.holdout_days, "snapshot": 0, "followup": 1}[spec.split.kind]
+    possible_from = shift(first, _days_to_mature(spec, late_days) + n_after)
+    if ds < possible_from:
+        days = days_between(first, possible_from) + 1
+        raise NotYet(f"{spec.name} needs {days} days of history and its own begins on {first}", possible_from)
 
 
 def refuse_immature(spec: ModelSpec, days: pd.Series, last: str) -> None:
-    """Raise PlatformError if a row is of a later day than `last`, or if there is no row at all."""
+    """Raise PlatformError if a row is of a later day than `last`, NotYet if there is no row at all."""
     if not len(days):
-        raise PlatformError(
+        raise NotYet(
             f"{spec.name}: {spec.features.table} has no rows with labels up to {last}, the last mature day. "
             f"Load more history (mdp ingest, mdp build) or train on a later day."
         )
@@ -50,7 +62,7 @@ def split_days(spec: ModelSpec, frame: pd.DataFrame, last: str) -> tuple[Part, P
     parts = [_part(spec, rows) for rows in (frame[frame["ds"] <= boundary], frame[frame["ds"] > boundary])]
     for part, name in zip(parts, (f"up to {boundary}", f"after {boundary}"), strict=True):
         if part.features.empty:
-            raise PlatformError(
+            raise NotYet(
                 f"{spec.name}: {spec.features.table} has no rows {name}, so there is nothing to "
                 f"{'fit' if name.startswith('up') else 'judge'} on. Load more history or train on a later day."
             )

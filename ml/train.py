@@ -15,11 +15,21 @@ import pandas as pd
 from ml import registry
 from ml.evaluation import Evaluation
 from ml.models import ModelSpec, build_estimator, get_model, import_model
-from ml.splits import Part, followup_cutoff, last_mature_day, split_days, split_followup, split_snapshot
+from ml.splits import (
+    Part,
+    followup_cutoff,
+    last_mature_day,
+    refuse_too_young,
+    split_days,
+    split_followup,
+    split_snapshot,
+)
 from warehouse import stages, state
 from warehouse.dates import shift
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError, Skipped
 from warehouse.settings import settings
+
+TRAINING = "train."  # before the model's name: the stage under which a training that cannot be yet is noted
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,28 @@ class Outcome:
         return self.sentence
 
 
-def train(model: str, ds: str, dry: bool = False) -> Outcome:
-    """Train `model` on what had matured by ds; `dry` fits and judges but writes nothing. PlatformError if it cannot."""
+def train(model: str, ds: str, dry: bool = False, missing: bool = False) -> Outcome:
+    """Train `model` on what had matured by ds; `dry` fits and judges but writes nothing. PlatformError if it cannot.
+
+    NotYet if there is too little to learn from so far, which is noted for `score`; with `missing`, Skipped if the model
+    has a champion.
+    """
     spec = get_model(model)
     stages.require(f"predictions.{model}", ds)  # what a model may be scored on it may learn from, and nothing else
-    last = last_mature_day(spec, ds, settings().late_days)
-    fit, judge = read_parts(spec, ds, last)
-    return train_on(spec, fit, judge, fingerprint(ds, last, fit, judge), dry)
+    if missing and registry.champion(model):
+        raise Skipped(f"{model} has a champion")
+    late_days = settings().late_days
+    last = last_mature_day(spec, ds, late_days)
+    try:
+        refuse_too_young(spec, state.fact("first_day") or last, ds, late_days)
+        fit, judge = read_parts(spec, ds, last)
+        if fit.features.empty:
+            raise NotYet(f"{model}: {spec.features.table} has nothing to fit on up to {last}")
+        return train_on(spec, fit, judge, fingerprint(ds, last, fit, judge), dry)
+    except NotYet as reason:
+        if not dry:
+            state.switch_off(TRAINING + model, ds, str(reason), reason.possible_from)
+        raise
 
 
 def read_parts(spec: ModelSpec, ds: str, last: str) -> tuple[Part, Part]:
@@ -110,18 +135,28 @@ def fingerprint(ds: str, last: str, fit: Part, judge: Part) -> dict:
 
 
 def train_on(spec: ModelSpec, fit: Part, judge: Part, data: dict, dry: bool = False) -> Outcome:
-    """Fit, judge, register, promote: all of training that needs no engine."""
+    """Fit, judge, register, promote: all of training that needs no engine.
+
+    NotYet if there is too little even for the baseline: then nothing is registered.
+    """
     module = import_model(spec)
-    baseline, candidate = module.make_baseline().fit(fit.features, fit.labels), build_estimator(spec)
+    baseline, candidate = module.make_baseline(), build_estimator(spec)
     champion = registry.champion(spec.name)
     base = result = None
+    reasons = []
+    try:
+        candidate.fit(fit.features, fit.labels)
+    except NotYet:
+        raise
+    except PlatformError as error:  # too little to learn from: that is what the baseline is for
+        reasons.append(str(error).rstrip("."))
+    baseline.fit(fit.features, fit.labels)
     try:
         base = module.evaluate(baseline, judge.features, judge.labels)
-        candidate.fit(fit.features, fit.labels)
-        result = module.evaluate(candidate, judge.features, judge.labels)
-    except PlatformError as error:  # too little to learn from or to judge on: that is what the baseline is for
-        reasons = [str(error).rstrip(".")]
-    else:
+        result = None if reasons else module.evaluate(candidate, judge.features, judge.labels)
+    except PlatformError as error:  # too little to judge on
+        reasons.append(str(error).rstrip("."))
+    if result is not None:
         reasons = _against(spec, module, result, base, judge, champion)
     metrics = _metrics(result, base)
     if dry:

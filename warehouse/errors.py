@@ -5,9 +5,13 @@ The command line prints them without a traceback; anything else that escapes is 
 
 
 class PlatformError(Exception):
-    """A fault the user can act on; its text is the whole message. `exit_code` is what its command ends with."""
+    """A fault the user can act on; its text is the whole message.
+
+    `exit_code` is what its command ends with; `is_verdict`: it says what the data is like, so that a second look is no use.
+    """
 
     exit_code = 1
+    is_verdict = False
 
 
 class EngineDown(PlatformError):
@@ -16,13 +20,17 @@ class EngineDown(PlatformError):
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
-class NotYet(PlatformError):
-    """No fault: there is too little to learn from or to act on so far, and time brings it.
+class Skipped(PlatformError):
+    """No fault, and nothing to do."""
+
+    exit_code = 99  # what Airflow's BashOperator takes for "skipped"
+
+
+class NotYet(Skipped):
+    """There is too little to learn from or to act on so far, and time brings it.
 
     `possible_from` is the first business day on which it can be done, None if nobody can know.
     """
-
-    exit_code = 99  # what Airflow's BashOperator takes for "skipped"
 
     def __init__(self, reason: str, possible_from: str | None = None):
         super().__init__(reason)

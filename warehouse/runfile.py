@@ -51,7 +51,7 @@ def service_process(home: Path, name: str) -> psutil.Process | None:
         process = psutil.Process(entry["pid"])
         same = abs(process.create_time() - entry["created"]) < 1
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ValueError):  # -1: it is on its way
         return None
 
 

@@ -9,21 +9,27 @@ import functools
 import logging
 import os
 import socket
+import time
+from pathlib import Path
 from urllib.parse import urlparse
 
 from warehouse.errors import EngineDown
-from warehouse.runfile import service_process
+from warehouse.runfile import read_run, service_process
 from warehouse.settings import settings
 
+RESTART_SECONDS = 120  # a JVM is up again in 14 s, on a busy machine in three times that
 START = "start it with `mdp warehouse start` (or `make up`)"
 
 
 def require_engine() -> None:
     """Raise EngineDown, with what to start, unless the engine's Connect port accepts a connection within 5 s.
 
-    An embedded engine must be the one that was started in MDP_HOME: on the default port another home's may listen.
+    An embedded engine must be the one that was started in MDP_HOME: on the default port another home's may listen. One
+    that its supervisor is starting, or bringing back after its death, is waited for.
     """
     conf = settings()
+    if conf.embedded:
+        _wait_for_start(conf.home)
     if conf.embedded and service_process(conf.home, "engine") is None:
         raise EngineDown(f"no warehouse engine runs in {conf.home}: {START}")
     url = urlparse(conf.connect_url)
@@ -33,6 +39,22 @@ def require_engine() -> None:
         where = f"{url.hostname}:{url.port or 15002}"
         what = START if conf.embedded else "check MDP_CONNECT_URL and the cluster behind it"
         raise EngineDown(f"the warehouse engine does not answer at {where}: {what}") from None
+
+
+def _wait_for_start(home: Path) -> None:
+    """Return once the supervisor has the engine up, has given it up, or is not there; after RESTART_SECONDS at the latest."""
+    end = time.monotonic() + RESTART_SECONDS
+    while service_process(home, "supervisor") and time.monotonic() < end:
+        state = read_run(home)["services"].get("engine", {}).get("state")
+        if state == "crashed" or (state == "up" and service_process(home, "engine")):
+            return
+        time.sleep(0.2)
+
+
+def seen_engine() -> tuple | None:
+    """Which embedded engine runs now: process id and start; None if there is none, or a cluster instead."""
+    process = service_process(settings().home, "engine")
+    return (process.pid, process.create_time()) if process else None
 
 
 @functools.cache

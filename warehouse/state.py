@@ -554,6 +554,11 @@ def promotions(model: str | None = None) -> list[dict]:
     return [dict(r, metrics=json.loads(r["metrics"])) for r in found]
 
 
+def promoted_models() -> set[str]:
+    """The models that had a champion at any time."""
+    return {row["model"] for row in _rows(sa.select(_promotions.c.model).distinct())}
+
+
 def record_export(ds: str, target: str, n_rows: int, digest: str, rejected: list[dict] | None = None) -> None:
     """Record what was exported for (ds, target), and the rows (row_key, reason) that were not; replaces what was recorded."""
     with engine().begin() as connection:

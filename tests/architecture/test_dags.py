@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from warehouse.errors import NotYet
+from warehouse.errors import EngineDown, NotYet, PlatformError
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROBE = """
@@ -23,13 +23,21 @@ for name in ("daily", "history", "retrain"):
     dags[dag.dag_id] = {
         "edges": sorted([t.task_id, d] for t in dag.tasks for d in t.downstream_task_ids),
         "tasks": {t.task_id: {"retries": t.retries, "pool": t.pool, "command": t.bash_command,
-                              "mode": getattr(t, "mode", None), "not_yet": getattr(t, "retry_exit_code", None)}
-                  for t in dag.tasks},
+                              "mode": getattr(t, "mode", None), "not_yet": getattr(t, "retry_exit_code", None),
+                              "refusals": t.retry_policy is not None, "rule": t.trigger_rule} for t in dag.tasks},
         "doc": dag.doc_md, "runs": dag.max_active_runs, "schedule": type(dag.timetable).__name__,
     }
+from airflow.providers.standard.operators.bash import BashOperator
+from common import UnlessRefused
+retried = {}
+for code in (1, 2, 70, 75, 137):
+    try:
+        BashOperator(task_id=f"exit_{code}", bash_command=f"exit {code}").execute({})
+    except Exception as error:
+        retried[code] = UnlessRefused().evaluate(error, 1, 2).action.value
 heavy = ["pandas", "pyspark", "sklearn", "mlflow", "great_expectations", "dbt",
          "ingestion", "expectations", "ml", "sample", "mdp"]
-print("RESULT" + json.dumps({"dags": dags, "heavy": [m for m in heavy if m in sys.modules]}))
+print("RESULT" + json.dumps({"dags": dags, "retried": retried, "heavy": [m for m in heavy if m in sys.modules]}))
 """
 
 
@@ -71,9 +79,12 @@ def test_edges(parsed):
     assert dags["retrain"]["edges"] == chain(["wait_for_gate_features"], train)
 
 
-def test_gates_are_not_retried_and_the_rest_is(parsed):
+def test_what_a_command_refused_is_not_retried_but_for_sources_and_targets(parsed):
     tasks = {k: v for dag in parsed["dags"].values() for k, v in dag["tasks"].items()}
-    assert {k for k, v in tasks.items() if v["retries"] == 0} == {k for k in tasks if k.startswith("gate_")}
+    assert {v["retries"] for v in tasks.values()} == {2}
+    always = {k for k, v in tasks.items() if not v["refusals"]}
+    assert always == {"ingest.crm", "ingest.logs", "export", "wait_for_gate_features"}
+    assert parsed["retried"] == {"1": "fail", "2": "default", "70": "default", "75": "default", "137": "default"}
     assert {k for k, v in tasks.items() if v["pool"] != "warehouse_writers"} == {"wait_for_gate_features"}
 
 
@@ -92,6 +103,16 @@ def test_tasks_are_the_stages(parsed):
         assert set(commands) == {stage.command for stage in wanted}
     named = {task.split(".")[0] for task in parsed["dags"]["daily"]["tasks"]}
     assert all(f"`{name}`" in parsed["dags"]["daily"]["doc"] for name in named)
+
+
+def test_a_model_that_is_off_is_skipped_and_the_day_goes_on(parsed):
+    """Exit code 99 skips a task; what follows must not take a skipped task for a reason to be skipped itself."""
+
+    assert (PlatformError.exit_code, NotYet.exit_code, EngineDown.exit_code) == (1, 99, 75)
+    daily = parsed["dags"]["daily"]
+    after_score = {right for left, right in daily["edges"] if left.startswith("score.")}
+    assert after_score == {"gate_predictions"} and daily["tasks"]["gate_predictions"]["rule"] == "none_failed"
+    assert {t["rule"] for name, t in daily["tasks"].items() if name != "gate_predictions"} == {"all_success"}
 
 
 def test_every_task_is_a_command_a_person_can_type(parsed):
