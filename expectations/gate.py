@@ -13,7 +13,7 @@ from expectations import report, validate
 from expectations.scope import Scope, make_scope
 from expectations.validate import Verdict
 from warehouse import ops, stages, state
-from warehouse.dates import days, parse_ds
+from warehouse.dates import parse_ds
 from warehouse.errors import PlatformError, unknown
 
 # Gate → what to do when it stops the run; the gate itself is run again afterwards.
@@ -95,8 +95,7 @@ def _checked(gate: str, scope: Scope) -> list[str]:
     """The days of the scope that the stages before have written (predictions: the day, also where a model is off)."""
     if gate == "predictions":
         return [scope.ds]
-    written = state.published_days(gate)
-    return [day for day in days(scope.first_ds, scope.ds) if day in written]
+    return state.published_days(gate, scope.first_ds, scope.ds)
 
 
 def _block(result: GateResult, remedy: str) -> str:

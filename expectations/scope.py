@@ -6,17 +6,18 @@ from warehouse import stages, state
 from warehouse.dates import days_between
 
 CHANNELS = ("search", "information_feed", "short_video", "social", "display")
+USUAL_LOADS = 60  # what is usual changes with the company
 PLANS = ("basic", "silver", "gold")
 
 
 @dataclass(frozen=True)
 class Volume:
-    """What a load brought, and what earlier loads of the feed brought per day (None: there is none to compare with)."""
+    """What a load brought, and what the loads before of the feed brought per day (None: there is none to compare with)."""
 
     n_rows: int  # accepted
     n_arrived: int  # accepted and quarantined
     n_days: int  # days this load covers
-    usual_per_day: float | None
+    usual_per_day: float | None  # of the last USUAL_LOADS loads
     last_rows: int | None  # rows of the load before
 
 
@@ -38,8 +39,7 @@ class Scope:
 
     def n_loaded(self, *feeds: str) -> int:
         """Rows that `feeds` (all, if none is named) loaded for the days; a load may hold older days, too."""
-        loads = [x for x in state.loads() if not feeds or x.feed in feeds]
-        return sum(x.n_rows or 0 for x in loads if self.first_ds <= x.ds <= self.ds)
+        return state.n_rows_loaded(self.first_ds, self.ds, feeds)
 
 
 def make_scope(gate: str, ds: str, from_ds: str | None) -> Scope:
@@ -58,7 +58,7 @@ def make_scope(gate: str, ds: str, from_ds: str | None) -> Scope:
 
 
 def _volume(load: state.Load) -> Volume:
-    earlier = [x for x in state.loads(feed=load.feed) if x.status == "published" and x.ds < load.ds]
+    earlier = state.last_loads(load.feed, USUAL_LOADS, before=load.ds)
     covered, rows = 0, 0
     for past in earlier:
         span = _days_covered(past)
@@ -69,7 +69,7 @@ def _volume(load: state.Load) -> Volume:
         n_arrived=load.n_rows + (load.n_quarantined or 0),
         n_days=_days_covered(load) or 1,
         usual_per_day=rows / covered if covered else None,
-        last_rows=earlier[-1].n_rows if earlier else None,
+        last_rows=earlier[0].n_rows if earlier else None,
     )
 
 

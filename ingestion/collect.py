@@ -8,7 +8,7 @@ pass equals one loaded day by day.
 import codecs
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,6 +18,7 @@ from ingestion.door import MAX_LINE_BYTES, judge, line_text, shape
 from ingestion.drift import HEAD_LINES, as_read, head_of
 from ingestion.feeds import DIGEST, FilesFeed
 from ingestion.spool import is_same, open_file, read_paths, settled, spool_path, spooled, unchanged_since
+from warehouse import state
 from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError, shown
 from warehouse.session import session
@@ -90,21 +91,24 @@ def _utf8_decoder() -> Callable[..., bool]:
     return decode
 
 
-def fix_inputs(feed: FilesFeed, ds: str, start: str | None, others: Iterable[dict]) -> dict:
+def fix_inputs(feed: FilesFeed, ds: str, start: str | None) -> dict:
     """The files a load of `ds` takes: those of start … ds (by name) whose content no other load has taken.
 
-    `others` are the file records of all other loads. A file unchanged in name, size and time of change is not read
-    again to be recognised, and one that is still being written is left for the next load. A taken name with another
-    content raises PlatformError: what was loaded cannot change.
+    A file unchanged in name, size and time of change is not read again to be recognised, and one that is still being
+    written is left for the next load. A taken name with another content raises PlatformError: what was loaded cannot
+    change.
     """
-    by_name = {file["name"]: file for file in others}
-    seen = {file["digest"]: file["name"] for file in others}
     files, resent = [], []
     there = [file for file in spooled(feed) if file["day"] <= ds and (not start or start <= file["day"])]
+    loads = state.loads_of_files(feed.name, [file["name"] for file in there], but=ds)
+    others = [file for load in loads for file in load.inputs["files"]]
+    by_name = {file["name"]: file for file in others}
     new = [file for file in there if not is_same(file, by_name.get(file["name"]))]
     new, growing = settled(feed, new)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         measured = list(pool.map(functools.partial(measure, feed), new))
+    seen = state.taken_digests(feed.name, [file["digest"] for file in measured], but=ds)
+    seen |= {file["digest"]: file["name"] for file in others}
     for file in measured:
         taken = by_name.get(file["name"])
         if taken and taken["digest"] != file["digest"]:

@@ -60,9 +60,9 @@ def _take(feed: KafkaFeed, ds: str, from_ds: str | None, accept_gap: bool) -> bo
     started = time.monotonic()
     load = state.load(feed.name, ds)
     if load is None:
-        later = [x.ds for x in state.loads(feed=feed.name) if x.ds > ds]
-        if later:
-            raise PlatformError(f"{feed.name}: {later[-1]} is loaded already: follow it from --ds {later[-1]} on")
+        newest = state.last_load(feed.name, is_whole=False)
+        if newest and newest.ds > ds:
+            raise PlatformError(f"{feed.name}: {newest.ds} is loaded already: follow it from --ds {newest.ds} on")
         plan.intend(feed, ds, from_ds, accept_gap, follow=True)
         load = state.load(feed.name, ds)
     if load.status == "published":

@@ -31,7 +31,7 @@ def decide(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_gap: b
     """(outcome, note) of what is to be done; stores the intent if something is to be read."""
     load = state.load(feed.name, ds)
     if load is None:
-        covering = next((later for later in state.loads(feed=feed.name) if later.ds > ds), None)
+        covering = state.next_load(feed.name, ds)
         if covering:
             return _inside(feed, ds, covering)
         return "loaded", intend(feed, ds, from_ds, accept_gap)
@@ -122,13 +122,13 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False, f
 
     A load that is to `follow` its topic stays open: its inputs grow (topics.grow).
     """
-    earlier = [load for load in state.loads(feed=feed.name) if load.ds < ds]
+    earlier = state.last_load(feed.name, ds, is_whole=False)
     first, start = from_ds, from_ds
     if earlier:
-        first, start = shift(earlier[-1].ds, 1), earlier[-1].inputs["start"]
+        first, start = shift(earlier.ds, 1), earlier.inputs["start"]
         if from_ds and from_ds > first:
             raise PlatformError(
-                f"{feed.name}: it was last loaded for {earlier[-1].ds}, so a load from {from_ds} would skip days: "
+                f"{feed.name}: it was last loaded for {earlier.ds}, so a load from {from_ds} would skip days: "
                 f"use --from {first}, or none"
             )
     inputs = _inputs(feed, ds, first, start, accept_gap)
@@ -167,8 +167,7 @@ def _inputs(feed: Feed, ds: str, first: str | None, start: str | None, accept_ga
     common["released"] = quarantine.released(feed, ds)
     if isinstance(feed, KafkaFeed):
         return common | topics.fix_inputs(feed, ds, first, last and last.inputs, accept_gap)
-    others = [file for load in state.loads(feed=feed.name) if load.ds != ds for file in load.inputs["files"]]
-    return common | collect.fix_inputs(feed, ds, start, others)
+    return common | collect.fix_inputs(feed, ds, start)
 
 
 def _contents(inputs: dict) -> list[tuple[str, str]]:

@@ -67,9 +67,9 @@ def dry_run(ds: str, from_ds: str | None = None, feeds: list[str] | None = None)
     session()
     plans = []
     for feed in pick(feeds, ["jdbc"]):
-        earlier = [load for load in state.loads(feed=feed.name) if load.ds < ds]
-        first = shift(earlier[-1].ds, 1) if earlier else from_ds
-        plans.append(jdbc.plan(feed, jdbc.fix_inputs(feed, first, ds, earlier[-1].inputs if earlier else None)))
+        earlier = state.last_load(feed.name, ds, is_whole=False)
+        first = shift(earlier.ds, 1) if earlier else from_ds
+        plans.append(jdbc.plan(feed, jdbc.fix_inputs(feed, first, ds, earlier and earlier.inputs)))
     return "\n".join(plans)
 
 

@@ -9,15 +9,13 @@ from warehouse.state import Load
 def status() -> list[dict]:
     """Per declared feed: feed, kind, ds (last load; None: never), state, n_rows, n_quarantined, n_seen, lag_days,
     watermark and notes. The lag is counted in days behind the newest load of any feed."""
-    loads = state.loads()
-    newest = max((load.ds for load in loads if load.status == "published"), default=None)
-    return [_line(feed, [load for load in loads if load.feed == feed.name], newest) for feed in load_feeds().values()]
+    newest = state.newest_load()
+    return [_line(feed, state.last_load(feed.name, is_whole=False), newest) for feed in load_feeds().values()]
 
 
-def _line(feed: Feed, loads: list[Load], newest: str | None) -> dict:
-    last = loads[-1] if loads else None
+def _line(feed: Feed, last: Load | None, newest: str | None) -> dict:
     is_open = bool(last and last.inputs.get("open"))
-    done = [load for load in loads if load.status == "published"]
+    done = state.last_load(feed.name)
     counted = last.inputs["batches"] if is_open else [vars(last)] if last else []
     rows, held = (sum(part.get(name) or 0 for part in counted) for name in ("n_rows", "n_quarantined"))
     notes = [f"column {d['column_name']} ({d['type']}) is new since {d['first_ds']}" for d in state.drift(feed.name)]
@@ -38,7 +36,7 @@ def _line(feed: Feed, loads: list[Load], newest: str | None) -> dict:
         "n_rows": rows,
         "n_quarantined": held,
         "n_seen": rows + held,
-        "lag_days": len(days(done[-1].ds, newest)) - 1 if done else None,
+        "lag_days": len(days(done.ds, newest)) - 1 if done else None,
         "watermark": _watermark(feed, last) if last else "",
         "notes": notes,
     }

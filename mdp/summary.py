@@ -92,12 +92,12 @@ def report(ds: str | None) -> str:
 
     Its figures are left in reports/figures/<ds>.json, for the benchmark.
     """
-    finished = state.published_days("marts")
-    ds = ds or max(finished, default=None)
-    if ds not in finished:
+    newest = state.newest("marts")
+    ds = ds or newest
+    if ds is None or not state.is_published("marts", ds):
         known = (
-            f"the finished days are {finished[0]} … {finished[-1]}"
-            if finished
+            f"the finished days are {state.published_days('marts')[0]} … {newest}"
+            if newest
             else "no day was finished yet: `make run`"
         )
         raise PlatformError(f"there is no summary of {ds or 'any day'}: {known}")

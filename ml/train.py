@@ -128,8 +128,7 @@ def fingerprint(ds: str, last: str, fit: Part, judge: Part) -> dict:
     """
     frames = [f for part in (fit, judge) for f in (part.features, part.labels) if f is not None]
     rows = [int(pd.util.hash_pandas_object(f, index=False).sum()) for f in frames]
-    loads = [load.load_id for load in state.loads() if load.status == "published" and load.ds <= ds]
-    content = {"loads": loads, "rows": rows, "n_fit": len(fit.features), "n_judged": len(judge.features),
+    content = {"loads": state.published_loads(ds), "rows": rows, "n_fit": len(fit.features), "n_judged": len(judge.features),
                "first_day": fit.features["ds"].min(), "last_day": last, "trained_on": ds}  # fmt: skip
     return content | {"hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]}
 

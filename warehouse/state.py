@@ -15,6 +15,7 @@ import json
 import os
 import pwd
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,8 @@ _files = sa.Table(
     sa.Column("ds", sa.String(10), nullable=False),
     sa.Column("n_bytes", sa.BigInteger, nullable=False),
 )
+sa.Index("loads_by_day", _loads.c.ds)
+sa.Index("files_by_path", _files.c.feed, _files.c.path)
 _published = sa.Table(
     "published_days",
     metadata,
@@ -211,6 +214,8 @@ def _engine(url: str) -> sa.Engine:
     try:
         with one_by_one:
             metadata.create_all(made)
+            for index in (*_loads.indexes, *_files.indexes):  # a table of an older version may lack them
+                index.create(made, checkfirst=True)
     except sa.exc.OperationalError as error:
         if "already exists" not in str(error):  # two first tasks may create at once
             raise PlatformError(f"the state database does not open ({made.url!r}): {error.orig}") from None
@@ -294,25 +299,84 @@ def publish_load(feed: str, ds: str, n_rows: int, n_quarantined: int = 0) -> Non
 
 def load(feed: str, ds: str) -> Load | None:
     """The load of `feed` for `ds`, published or only meant."""
-    found = [x for x in loads(ds) if x.feed == feed]
-    return found[0] if found else None
+    return _one_load(sa.select(_loads).where(_loads.c.feed == feed, _loads.c.ds == ds))
 
 
-def loads(ds: str | None = None, feed: str | None = None) -> list[Load]:
-    """All loads, of a day and/or a feed if given, by day and feed."""
-    query = sa.select(_loads).order_by(_loads.c.ds, _loads.c.feed)
-    if ds:
-        query = query.where(_loads.c.ds == ds)
-    if feed:
-        query = query.where(_loads.c.feed == feed)
+def loads(ds: str) -> list[Load]:
+    """The loads of a day, by feed. (All loads of a feed are never read at once: there is one more each day.)"""
+    return _as_loads(sa.select(_loads).where(_loads.c.ds == ds).order_by(_loads.c.feed))
+
+
+def last_loads(feed: str, n: int, before: str | None = None, is_whole: bool = True) -> list[Load]:
+    """The newest `n` published (or also begun) loads of `feed`, of days before `before` if given; the newest first."""
+    query = sa.select(_loads).where(_loads.c.feed == feed).order_by(_loads.c.ds.desc()).limit(n)
+    if is_whole:
+        query = query.where(_loads.c.status == "published")
+    return _as_loads(query if before is None else query.where(_loads.c.ds < before))
+
+
+def last_load(feed: str, before: str | None = None, is_whole: bool = True) -> Load | None:
+    """The newest of `last_loads`, or None."""
+    return next(iter(last_loads(feed, 1, before, is_whole)), None)
+
+
+def newest_load() -> str | None:
+    """The newest day of a published load, of any feed."""
+    query = sa.select(sa.func.max(_loads.c.ds).label("ds")).where(_loads.c.status == "published")
+    return _rows(query)[0]["ds"]
+
+
+def next_load(feed: str, after: str) -> Load | None:
+    """The first load of `feed` of a day after `after`."""
+    query = sa.select(_loads).where(_loads.c.feed == feed, _loads.c.ds > after)
+    return _one_load(query.order_by(_loads.c.ds).limit(1))
+
+
+def n_rows_loaded(from_ds: str, to_ds: str, feeds: tuple[str, ...] = ()) -> int:
+    """Rows that the loads of these days, of `feeds` (all, if none is named), brought into raw."""
+    query = sa.select(sa.func.sum(_loads.c.n_rows).label("n")).where(_loads.c.ds.between(from_ds, to_ds))
+    return int(_rows(query.where(_loads.c.feed.in_(feeds)) if feeds else query)[0]["n"] or 0)
+
+
+def published_loads(to_ds: str) -> list[str]:
+    """The ids of all published loads up to a day, by day and feed: what a model trained on that day was made from."""
+    query = sa.select(_loads.c.load_id).where(_loads.c.status == "published", _loads.c.ds <= to_ds)
+    return [row["load_id"] for row in _rows(query.order_by(_loads.c.ds, _loads.c.feed))]
+
+
+def _as_loads(query) -> list[Load]:
     names = Load.__dataclass_fields__
     return [Load(**{k: json.loads(r[k]) if k == "inputs" else r[k] for k in names}) for r in _rows(query)]
 
 
-def last_load(feed: str, before: str | None = None) -> Load | None:
-    """The newest published load of `feed`, of a day before `before` if given."""
-    found = [x for x in loads(feed=feed) if x.status == "published" and (before is None or x.ds < before)]
-    return found[-1] if found else None
+def _one_load(query) -> Load | None:
+    return next(iter(_as_loads(query)), None)
+
+
+def loads_of_files(feed: str, names: list[str], but: str) -> list[Load]:
+    """The loads of `feed`, that of the day `but` aside, that took one of these files or are not whole."""
+    mine, days = (_loads.c.feed == feed, _loads.c.ds != but), set()
+    for some in _some(names):
+        query = sa.select(_files.c.ds).distinct().where(_files.c.feed == feed, _files.c.path.in_(some))
+        days |= {row["ds"] for row in _rows(query)}
+    found = _as_loads(sa.select(_loads).where(*mine, _loads.c.status != "published"))
+    for some in _some(sorted(days)):
+        found += _as_loads(sa.select(_loads).where(*mine, _loads.c.status == "published", _loads.c.ds.in_(some)))
+    return found
+
+
+def taken_digests(feed: str, digests: list[str], but: str) -> dict[str, str]:
+    """Digest → path of those of these contents that a load of `feed`, that of the day `but` aside, has taken."""
+    found = {}
+    for some in _some(digests):
+        query = sa.select(_files.c.digest, _files.c.path).where(_files.c.feed == feed, _files.c.ds != but)
+        found |= {row["digest"]: row["path"] for row in _rows(query.where(_files.c.digest.in_(some)))}
+    return found
+
+
+def _some(values: list[str]) -> Iterator[list[str]]:
+    """The values in parts that fit into a statement."""
+    return (values[at : at + 500] for at in range(0, len(values), 500))
 
 
 def taken_files(feed: str, ds: str | None = None) -> dict[str, str]:
@@ -442,9 +506,10 @@ def is_published(stage: str, ds: str) -> bool:
     return bool(_rows(sa.select(_published.c.ds).where(_published.c.stage == stage, _published.c.ds == ds)))
 
 
-def published_days(stage: str) -> list[str]:
-    """All days for which `stage` is whole, ascending."""
-    query = sa.select(_published.c.ds).where(_published.c.stage == stage).order_by(_published.c.ds)
+def published_days(stage: str, from_ds: str = "", to_ds: str = "9999-12-31") -> list[str]:
+    """The days from_ds … to_ds for which `stage` is whole, ascending."""
+    query = sa.select(_published.c.ds).where(_published.c.stage == stage, _published.c.ds.between(from_ds, to_ds))
+    query = query.order_by(_published.c.ds)
     return [r["ds"] for r in _rows(query)]
 
 

@@ -605,7 +605,7 @@ def test_a_dry_run_stores_nothing(shop, feeds_file, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "append, id in (the beginning, 2]" in printed and "part 1 of 1: 3 rows" in printed
     assert "one statement, one moment" in printed
-    assert state.loads() == []
+    assert state.loads(DAY) == []
 
 
 # -- faults -----------------------------------------------------------------------------------------------------------
