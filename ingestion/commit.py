@@ -19,7 +19,7 @@ from pyarrow import fs
 from ingestion import collect, topics
 from ingestion.door import HEADER
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, LogFeed
-from ingestion.privacy import encrypt
+from ingestion.privacy import encrypt, payload_row
 from ingestion.protect import keys_sealing_with, stored_columns
 from warehouse import state
 from warehouse.errors import PlatformError, shown
@@ -170,7 +170,7 @@ def _write_quarantine(feed: LogFeed, load: Load, parts: str, target: str) -> int
                 rows = rows.append_column("source_partition", pa.nulls(len(rows), pa.int32()))
             row_keys = rows["row_key"].cast(pa.string()).to_pylist()
             sealed = [
-                encrypt(keys, text, feed.quarantine_table, "payload", row_key or source)
+                encrypt(keys, text, feed.quarantine_table, "payload", payload_row(row_key, source))
                 for text, row_key, source in zip(_texts(feed, rows), row_keys, rows["source"].to_pylist(), strict=True)
             ]
             rows = rows.append_column("payload", pa.array(sealed, pa.string()))

@@ -3,12 +3,14 @@
 A person's phone and e-mail never reach a table in clear. The hash is HMAC-SHA256 under a key derived by purpose, so
 that equal values join across feeds and nobody without the key can try all phone numbers. Secrets are AES-SIV (RFC
 5297): deterministic, hence a rerun writes the same bytes, and bound to table, column and row as associated data, hence
-a ciphertext moved elsewhere is refused.
+a ciphertext moved elsewhere is refused. What is sealed now begins with `v2:`; without it a row was bound to its key's parts
+joined by |, where (x|y, z) and (x, y|z) are one: such texts still open, and a rotation seals them anew.
 
 These functions travel to Spark's Python workers by value (`protect.py`); they import nothing of ours.
 """
 
 import base64
+import binascii
 import hashlib
 import hmac
 import re
@@ -17,12 +19,14 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
 BLOCK_BYTES = 64  # of the key ring
 COUNTRY_CODE = "86"  # of a number written without one
 NATIONAL_DIGITS = 11
+SEALED = "v2:"  # how a sealed text begins
 COARSE_DECIMALS = 2  # of a degree: about a kilometre
 HAN = "〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 
@@ -176,30 +180,54 @@ def exact_text(value: str | bool | int | Decimal | date | None) -> str | None:
     return value.isoformat() if isinstance(value, date) else f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
-def encrypt(keys: Keys, text: str | None, table: str, column: str, row_key: str) -> str | None:
-    """AES-256-SIV of the text under the newest block, base64, bound to where it is stored.
+class Row(NamedTuple):
+    """What the secrets of a row are bound to: the parts of its key, and `name`, the key as it is shown and typed."""
+
+    parts: tuple[str | None, ...]
+    name: str
+
+
+def key_row(*parts) -> Row:
+    """The row with a key of these parts, whatever their types."""
+    return Row(tuple(None if part is None else str(part) for part in parts), "|".join(map(str, parts)))
+
+
+def payload_row(row_key: str | None, source: str) -> Row:
+    """The row of a quarantined line: its own key or, where it has none, its file or topic, which is no key."""
+    return Row((row_key,), row_key) if row_key else Row((None, source), source)
+
+
+def _place(table: str, column: str, row: Row) -> list[bytes]:
+    """The associated data: each part of the key with its length before it, so that no two keys make one text."""
+    parts = [part if part is None else part.encode() for part in row.parts]
+    bound = b"".join(b"-" if part is None else b"%d:%b" % (len(part), part) for part in parts)
+    return [SEALED.encode(), table.encode(), column.encode(), bound]
+
+
+def encrypt(keys: Keys, text: str | None, table: str, column: str, row: Row) -> str | None:
+    """AES-256-SIV of the text under the newest block, `v2:` and base64, bound to where it is stored.
 
     None stays None, an empty text stays empty.
     """
     if text is None or text == "":
         return text
-    place = [part.encode() for part in (table, column, row_key)]
-    return base64.b64encode(keys.ciphers[keys.newest].encrypt(text.encode(), place)).decode()
+    sealed = keys.ciphers[keys.newest].encrypt(text.encode(), _place(table, column, row))
+    return SEALED + base64.b64encode(sealed).decode()
 
 
-def decrypt(
-    keys: Keys, sealed: str | None, table: str, column: str, row_key: str, key_id: str | None = None
-) -> str | None:
-    """The text that `encrypt` sealed under the block `key_id` (without it: the newest).
+def decrypt(keys: Keys, sealed: str | None, table: str, column: str, row: Row, key_id: str | None = None) -> str | None:
+    """The text that `encrypt` sealed, now or before `v2:`, under the block `key_id` (without it: the newest).
 
     ValueError if the ring lacks that block, or key, place or content is not the one it was sealed with.
     """
     if sealed is None or sealed == "":
         return sealed
     if key_id is not None and key_id not in keys.ciphers:
-        raise ValueError(f"{table}.{column} of row {row_key!r} was sealed with {key_id}, which the key ring lacks")
-    place = [part.encode() for part in (table, column, row_key)]
+        raise ValueError(f"{table}.{column} of row {row.name!r} was sealed with {key_id}, which the key ring lacks")
+    is_new = sealed.startswith(SEALED)
+    place = _place(table, column, row) if is_new else [part.encode() for part in (table, column, row.name)]
     try:
-        return keys.ciphers[key_id or keys.newest].decrypt(base64.b64decode(sealed), place).decode()
-    except InvalidTag:
-        raise ValueError(f"{table}.{column} of row {row_key!r} was not sealed with this key at this place") from None
+        content = base64.b64decode(sealed.removeprefix(SEALED), validate=True)
+        return keys.ciphers[key_id or keys.newest].decrypt(content, place).decode()
+    except (InvalidTag, binascii.Error):
+        raise ValueError(f"{table}.{column} of row {row.name!r} was not sealed with this key at this place") from None

@@ -15,7 +15,19 @@ from pyspark.sql.connect.functions import arrow_udf, col, expr
 from ingestion import masks, privacy
 from ingestion.feeds import Feed
 from ingestion.masks import MASK, MAYBE_PERSONAL, REDACTIONS
-from ingestion.privacy import Keys, coarsen, decrypt, encrypt, exact_text, keyed_hash, read_keys
+from ingestion.privacy import (
+    SEALED,
+    Keys,
+    Row,
+    coarsen,
+    decrypt,
+    encrypt,
+    exact_text,
+    key_row,
+    keyed_hash,
+    payload_row,
+    read_keys,
+)
 from warehouse.keys import key_id, key_ids, key_path
 
 for module in (masks, privacy, sys.modules[__name__]):
@@ -68,17 +80,18 @@ def redaction(column: str) -> str:
     return f"if(`{column}` rlike '{MAYBE_PERSONAL}', {text}, `{column}`)"
 
 
-def unseal(frame, table: str, column: str, bound_to: str):
-    """The frame with the text in `column` decrypted; a value that does not open fails the whole."""
+def unseal_payload(frame, table: str):
+    """The frame of a quarantine with its `payload` decrypted; a value that does not open fails the whole."""
     path = str(key_path())
 
     @arrow_udf("string")
-    def opened(sealed: pa.Array, rows: pa.Array, used: pa.Array) -> pa.Array:
+    def opened(sealed: pa.Array, row_keys: pa.Array, sources: pa.Array, used: pa.Array) -> pa.Array:
         keys = read_keys(path)
-        triples = zip(sealed.to_pylist(), rows.to_pylist(), used.to_pylist(), strict=True)
-        return pa.array([decrypt(keys, text, table, column, row, key) for text, row, key in triples], pa.string())
+        rows = zip(*(column.to_pylist() for column in (sealed, row_keys, sources, used)), strict=True)
+        opened = [decrypt(keys, text, table, "payload", payload_row(key, file), used) for text, key, file, used in rows]
+        return pa.array(opened, pa.string())
 
-    return frame.withColumn(column, opened(col(column), col(bound_to), col("key_id")))
+    return frame.withColumn("payload", opened(*map(col, ("payload", *PAYLOAD_KEY, "key_id"))))
 
 
 def arrow_protector(
@@ -121,8 +134,8 @@ def apply_action(batch: pa.RecordBatch, name: str, action, kind, keys, key_colum
 def reseal(frame, table: str, columns: dict[str, str], rows_of):
     """The frame of `table` with the sealed `columns` (stored name → name they are bound to) under the newest key.
 
-    `rows_of` gives what the rows of an Arrow batch are bound to. Rows sealed with that key already stay as they are; a
-    value that does not open fails the whole.
+    `rows_of` gives what the rows of an Arrow batch are bound to. What is sealed with that key already stays as it is, but
+    for texts of before `v2:`; a value that does not open fails the whole.
     """
     work = arrow_resealer(table, columns, rows_of, str(key_path()), key_id())
     return frame.mapInArrow(work, ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in frame.schema.fields))
@@ -134,8 +147,9 @@ def arrow_resealer(table: str, columns: dict[str, str], rows_of, path: str, used
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         keys = keys_sealing_with(used_key, path)
 
-        def anew(sealed: str | None, bound: str, row: str, old_key: str) -> str | None:
-            if old_key in (None, used_key):  # none: nothing in the row is sealed
+        def anew(sealed: str | None, bound: str, row: Row, old_key: str) -> str | None:
+            # no key: nothing in the row is sealed
+            if not sealed or old_key is None or (old_key == used_key and sealed.startswith(SEALED)):
                 return sealed
             return encrypt(keys, decrypt(keys, sealed, table, bound, row, old_key), table, bound, row)
 
@@ -152,25 +166,25 @@ def arrow_resealer(table: str, columns: dict[str, str], rows_of, path: str, used
 
 
 def rows_bound_to(frame, rows_of, wanted: str):
-    """The rows of the frame whose secrets are bound to `wanted`."""
+    """The rows of the frame whose key is shown as `wanted`."""
 
     def work(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield batch.filter(pa.array([row == wanted for row in rows_of(batch)], pa.bool_()))
+            yield batch.filter(pa.array([row.name == wanted for row in rows_of(batch)], pa.bool_()))
 
     return frame.mapInArrow(work, ", ".join(f"`{f.name}` {f.dataType.simpleString()}" for f in frame.schema.fields))
 
 
-def row_keys(batch: pa.RecordBatch, key_columns: list[str]) -> list[str]:
+def row_keys(batch: pa.RecordBatch, key_columns: list[str]) -> list[Row]:
     """What the secrets of each row are bound to: the values of its key."""
     rows = zip(*(batch.column(name).to_pylist() for name in key_columns), strict=True)
-    return ["|".join(str(part) for part in row) for row in rows]
+    return [key_row(*row) for row in rows]
 
 
-def payload_keys(batch: pa.RecordBatch) -> list[str]:
+def payload_keys(batch: pa.RecordBatch) -> list[Row]:
     """What each quarantined payload is bound to: the row's key or, where the line has none, its file or topic."""
     rows = zip(*(batch.column(name).to_pylist() for name in PAYLOAD_KEY), strict=True)
-    return [key or source for key, source in rows]
+    return [payload_row(key, source) for key, source in rows]
 
 
 def keys_sealing_with(used_key: str, path: str) -> Keys:

@@ -9,8 +9,8 @@ import json
 from ingestion.door import judge
 from ingestion.feeds import Feed, JdbcFeed, LogFeed, pick
 from ingestion.masks import redact
-from ingestion.privacy import decrypt, read_keys
-from ingestion.protect import unseal
+from ingestion.privacy import decrypt, payload_row, read_keys
+from ingestion.protect import unseal_payload
 from warehouse import state
 from warehouse.dates import parse_ds
 from warehouse.errors import PlatformError, shown
@@ -59,7 +59,7 @@ def rows(feed: str, ds: str, reason: str | None, limit: int) -> list[dict]:
     held = _held(declared, ds, reason).orderBy("source", "source_partition", "source_position").limit(limit)
     found = []
     for row in held.collect():
-        bound = row["row_key"] or row["source"]
+        bound = payload_row(row["row_key"], row["source"])
         text = decrypt(keys, row["payload"], declared.quarantine_table, "payload", bound, row["key_id"])
         found.append(
             {"place": written(place_of(row)), "reason": row["reason"], "row_key": row["row_key"],
@@ -133,8 +133,7 @@ def read_released(feed: LogFeed, places: list[list], *origin: str):
     held = session().table(feed.quarantine_table).withColumnRenamed("received_date", "held_date")
     held = held.selectExpr("*", "coalesce(source_partition, -1) as place_partition")
     lines = held.join(frame, ["ds", "source", "place_partition", "source_position"])
-    lines = lines.selectExpr("*", "coalesce(row_key, source) as bound_to")
-    opened = unseal(lines, feed.quarantine_table, "payload", "bound_to").selectExpr(
+    opened = unseal_payload(lines, feed.quarantine_table).selectExpr(
         "payload as value", "source", "source_partition", "source_position", "cast(null as bigint) as source_block",
         "cast(null as bigint) as source_row",
     )  # fmt: skip

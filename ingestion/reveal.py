@@ -1,6 +1,6 @@
 """Reading one secret back: it needs the key, and it leaves a trace that is written before the value is shown."""
 
-from ingestion.privacy import decrypt, read_keys
+from ingestion.privacy import Row, decrypt, read_keys
 from ingestion.protect import rows_bound_to
 from ingestion.rotate import Sealed, sealed_tables
 from warehouse import keys, state
@@ -19,12 +19,12 @@ def reveal(table: str, column: str, row_key: str, reason: str, ds: str | None = 
         raise PlatformError("a secret is read back for a reason: say it with --reason, it goes into the trace")
     place, stored = _sealed_column(table, column)
     path = keys.key_path()
-    row = _one_row(place, stored, row_key, ds and parse_ds(ds))
+    row, bound = _one_row(place, stored, row_key, ds and parse_ds(ds))
     if not row[stored]:
         raise PlatformError(f"{table} of {row['ds']}: row {row_key!r} has no {column}: there is nothing to reveal")
     state.record_reveal(table, column, row_key, row["ds"], reason.strip())
     try:
-        return decrypt(read_keys(str(path)), row[stored], table, column, row_key, row["key_id"])
+        return decrypt(read_keys(str(path)), row[stored], table, column, bound, row["key_id"])
     except ValueError as error:
         raise PlatformError(f"{error}: restore the key ring {path}, or load the day again") from None
 
@@ -40,14 +40,16 @@ def _sealed_column(table: str, column: str) -> tuple[Sealed, str]:
     return places[table], by_name[column]
 
 
-def _one_row(place: Sealed, stored: str, row_key: str, ds: str | None) -> dict:
-    """The sealed value, its day and its key_id of the one row that is meant."""
+def _one_row(place: Sealed, stored: str, row_key: str, ds: str | None) -> tuple[dict, Row]:
+    """(sealed value, day and key_id of the one row that is meant; what it is bound to)."""
     columns = dict.fromkeys((*place.key, stored, "key_id", "ds"))
     frame = session().table(place.table).select(*columns)
     frame = frame.where(f"ds = '{ds}'") if ds else frame
-    found = rows_bound_to(frame, place.rows_of, row_key).toArrow().to_pylist()
-    newest = max((row["ds"] for row in found), default=None)
-    found = [row for row in found if row["ds"] == newest]
+    rows = rows_bound_to(frame, place.rows_of, row_key).toArrow()
+    newest = max(rows["ds"].to_pylist(), default=None)
+    found = [
+        (row, bound) for row, bound in zip(rows.to_pylist(), place.rows_of(rows), strict=True) if row["ds"] == newest
+    ]
     if not found:
         raise PlatformError(
             f"{place.table} has no row {row_key!r}{f' of {ds}' if ds else ''}: its key is {'|'.join(place.key)}"

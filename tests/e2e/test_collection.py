@@ -73,7 +73,10 @@ def held(spark, feed: str) -> list[tuple]:
     """(source, position, reason, text) of all rows held back, in order."""
     keys = privacy.read_keys(str(key_path()))
     rows = spark.table(f"quarantine.{feed}").orderBy("source", "source_position").collect()
-    opened = [privacy.decrypt(keys, r.payload, f"quarantine.{feed}", "payload", r.row_key or r.source) for r in rows]
+    opened = [
+        privacy.decrypt(keys, r.payload, f"quarantine.{feed}", "payload", privacy.payload_row(r.row_key, r.source))
+        for r in rows
+    ]
     return [(r.source, r.source_position, r.reason, text) for r, text in zip(rows, opened, strict=True)]
 
 
@@ -160,7 +163,9 @@ def test_a_column_that_is_let_through_is_encrypted(spark, spool, monkeypatch):
     assert "new, read, encrypted: shop" in ingest(JSON)["note"]
     keys = privacy.read_keys(str(key_path()))
     rows = spark.table(f"raw.{JSON}").where("shop_enc is not null").orderBy("event_id").collect()
-    opened = [privacy.decrypt(keys, r.shop_enc, f"raw.{JSON}", "shop", r.event_id, r.key_id) for r in rows]
+    opened = [
+        privacy.decrypt(keys, r.shop_enc, f"raw.{JSON}", "shop", privacy.key_row(r.event_id), r.key_id) for r in rows
+    ]
     assert opened == ['{"city":"X"}', "east"]
 
 

@@ -68,7 +68,7 @@ def test_each_malformed_line_is_held_back_with_its_reason_and_place(spark, forma
     found = {
         row.source_position: (
             row.reason,
-            privacy.decrypt(keys, row.payload, table, "payload", row.row_key or row.source),
+            privacy.decrypt(keys, row.payload, table, "payload", privacy.payload_row(row.row_key, row.source)),
         )
         for row in spark.table(table).collect()
     }

@@ -1,5 +1,6 @@
 """Privacy on the real engine: free text masked alike by Java and Python, keys rotated and killed, secrets read back."""
 
+import base64
 import json
 import os
 import signal
@@ -167,7 +168,10 @@ def test_every_action_on_the_engine(spark, world):
     }
     ring = privacy.read_keys(str(keys.key_path()))
     assert row["card_hash"] == privacy.keyed_hash(ring, "bank_card", "6222021381234567")
-    clear = [privacy.decrypt(ring, row[f"{name}_enc"], feed.raw_table, name, "7", row["key_id"]) for name in secrets]
+    clear = [
+        privacy.decrypt(ring, row[f"{name}_enc"], feed.raw_table, name, privacy.key_row("7"), row["key_id"])
+        for name in secrets
+    ]
     assert clear == ["true", "42", "2024-03-05", "2024-03-05T01:00:00+00:00", "10.00"]
     assert row["key_id"] == keys.key_id() and set(row) == set(protect.stored_columns(feed))
 
@@ -197,6 +201,23 @@ def test_a_rotation_seals_every_secret_anew_and_leaves_hashes(spark, world, caps
     load(world, NEXT)
     counted = spark.sql(f"select phone_hash, count(*) as n, count(distinct key_id) as k from raw.{BUYERS} group by 1")
     assert {tuple(r)[1:] for r in counted.collect()} == {(2, 1)}, "equal people join across the rotation"
+
+
+def test_secrets_sealed_before_v2_are_read_back_and_sealed_anew(spark, world):
+    from warehouse.partitions import replace_partition
+
+    load(world)
+    ring, table = privacy.read_keys(str(keys.key_path())), f"raw.{BUYERS}"
+    cipher, rows = ring.ciphers[ring.newest], spark.table(table).drop("ds").toArrow().to_pylist()
+    for row in rows:
+        place = [part.encode() for part in (table, "id_number", row["customer_id"])]
+        row["id_number_enc"] = base64.b64encode(cipher.encrypt(ID_NUMBERS[row["customer_id"]].encode(), place)).decode()
+    replace_partition(spark.createDataFrame(rows, spark.table(table).drop("ds").schema), table, DAY)
+    assert reveal.reveal(table, "id_number", "c7", "sealed before") == ID_NUMBERS["c7"]
+    rotate.rotate()
+    assert reveal.reveal(table, "id_number", "c7", "sealed anew") == ID_NUMBERS["c7"]
+    sealed = [row[0] for row in spark.table(table).select("id_number_enc").collect()]
+    assert len(sealed) == 20 and all(text.startswith("v2:") for text in sealed)
 
 
 class Killed(BaseException):

@@ -495,8 +495,8 @@ def test_a_new_column_is_recorded_and_let_through_only_if_the_feed_says_so(shop,
     assert "read, encrypted" in ingest(THIRD)["try__x"]["note"]
     third = {r.id: r for r in spark.table("raw.try__x").where(f"ds = '{THIRD}'").collect()}
     keys = privacy.read_keys(str(key_path()))
-    assert privacy.decrypt(keys, third[1].nick_enc, "raw.try__x", "nick", "1") == "Li"
-    assert privacy.decrypt(keys, third[1].raw_bytes_enc, "raw.try__x", "raw_bytes", "1") == "AP8="
+    assert privacy.decrypt(keys, third[1].nick_enc, "raw.try__x", "nick", privacy.key_row(1)) == "Li"
+    assert privacy.decrypt(keys, third[1].raw_bytes_enc, "raw.try__x", "raw_bytes", privacy.key_row(1)) == "AP8="
     assert third[0].nick_enc is None and spark.table("raw.try__x").where("ds < '2024-03-07'").count() == 4
     # classified at last: from now on in clear; what was sealed stays sealed
     nick = {"nick": {"type": "string", "class": "internal"}}

@@ -19,6 +19,7 @@ PHONES = (
     "13812345678", "138 1234 5678", "138-1234-5678", "+86 138 1234 5678", "0086 13812345678", "8613812345678",
     "１３８１２３４５６７８", " 86-13812345678",
 )  # fmt: skip
+C1 = privacy.key_row("c1")
 
 
 @pytest.fixture
@@ -101,30 +102,81 @@ def test_a_hash_belongs_to_one_purpose_and_one_key(keys, tmp_path):
 
 
 def test_encryption_is_repeatable_and_comes_back(keys):
-    place = ("raw.crm__customers", "id_number", "c1")
+    place = ("raw.crm__customers", "id_number", C1)
     sealed = privacy.encrypt(keys, "110101199003070011", *place)
     assert sealed == privacy.encrypt(keys, "110101199003070011", *place)
-    assert "110101" not in sealed and b"110101" not in base64.b64decode(sealed)
+    assert "110101" not in sealed and b"110101" not in base64.b64decode(sealed.removeprefix("v2:"))
     assert privacy.decrypt(keys, sealed, *place) == "110101199003070011"
     assert privacy.encrypt(keys, None, *place) is None
 
 
 def test_a_ciphertext_is_refused_elsewhere_or_altered_or_under_another_key(keys, tmp_path):
-    place = ("raw.crm__customers", "id_number", "c1")
+    place = ("raw.crm__customers", "id_number", C1)
     sealed = privacy.encrypt(keys, "110101199003070011", *place)
-    altered = bytearray(base64.b64decode(sealed))
+    altered = bytearray(base64.b64decode(sealed.removeprefix("v2:")))
     altered[-1] ^= 1
     other = privacy.read_keys(_key_file(tmp_path, b"b"))
     attempts = [
-        (keys, sealed, ("raw.crm__customers", "id_number", "c2")),
-        (keys, sealed, ("raw.crm__customers", "other", "c1")),
-        (keys, sealed, ("raw.other", "id_number", "c1")),
-        (keys, base64.b64encode(altered).decode(), place),
+        (keys, sealed, ("raw.crm__customers", "id_number", privacy.key_row("c2"))),
+        (keys, sealed, ("raw.crm__customers", "other", C1)),
+        (keys, sealed, ("raw.other", "id_number", C1)),
+        (keys, "v2:" + base64.b64encode(altered).decode(), place),
+        (keys, sealed.removeprefix("v2:"), place),
+        (keys, sealed + "=", place),
         (other, sealed, place),
     ]
     for used, text, where in attempts:
         with pytest.raises(ValueError, match="not sealed with this key at this place"):
             privacy.decrypt(used, text, *where)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("x|y", "z"), ("x", "y|z")), (("x", ""), ("x",)), (("1:x",), ("x",)), ((None,), ("None",)), ((None,), ("-",)),
+        (("x", None), ("x", "None")), (("1:a1:b",), ("a", "b")),
+    ],
+)  # fmt: skip
+def test_no_two_keys_bind_alike(keys, one, other):
+    sealed = privacy.encrypt(keys, "secret", "raw.x", "s", privacy.key_row(*one))
+    assert privacy.decrypt(keys, sealed, "raw.x", "s", privacy.key_row(*one)) == "secret"
+    assert privacy.encrypt(keys, "secret", "raw.x", "s", privacy.key_row(*other)) != sealed
+    with pytest.raises(ValueError, match="not sealed with this key at this place"):
+        privacy.decrypt(keys, sealed, "raw.x", "s", privacy.key_row(*other))
+
+
+def test_a_line_without_a_key_is_not_taken_for_one_whose_key_is_its_file(keys):
+    rows = [privacy.payload_row(key, source) for key, source in (("a.jsonl", "b.jsonl"), (None, "a.jsonl"))]
+    sealed = [privacy.encrypt(keys, "secret", "quarantine.x", "payload", row) for row in rows]
+    assert [row.name for row in rows] == ["a.jsonl"] * 2 and sealed[0] != sealed[1]
+    assert privacy.payload_row("", "a.jsonl") == rows[1]
+
+
+def _sealed_before_v2(keys, text: str, table: str, column: str, row: str) -> str:
+    """What was stored before: a row bound to its key's parts joined by |."""
+    place = [part.encode() for part in (table, column, row)]
+    return base64.b64encode(keys.ciphers[keys.newest].encrypt(text.encode(), place)).decode()
+
+
+def test_what_was_sealed_before_still_opens_and_a_rotation_seals_it_anew(keys, tmp_path):
+    path = _ring(tmp_path, b"a", b"b")
+    ring = privacy.read_keys(path)
+    old = _sealed_before_v2(keys, "secret", "raw.x", "s", "x|y|z")
+    for parts in (("x|y", "z"), ("x", "y|z"), ("x", "y", "z")):
+        assert privacy.decrypt(keys, old, "raw.x", "s", privacy.key_row(*parts)) == "secret"
+    line = _sealed_before_v2(keys, "line", "quarantine.x", "payload", "a.jsonl")
+    assert privacy.decrypt(keys, line, "quarantine.x", "payload", privacy.payload_row(None, "a.jsonl")) == "line"
+    newest = _sealed_before_v2(ring, "secret", "raw.x", "s", "x|y|z")  # a rotation that was begun before
+    batch = pa.RecordBatch.from_pydict(
+        {"a": ["x", "x"], "b": ["y|z", "y|z"], "s_enc": [old, newest], "key_id": [keys.newest, ring.newest]}
+    )
+    rows_of = functools.partial(row_keys, key_columns=["a", "b"])
+    (out,) = arrow_resealer("raw.x", {"s_enc": "s"}, rows_of, path, ring.newest)([batch])
+    for text in out["s_enc"].to_pylist():
+        assert text.startswith("v2:")
+        assert privacy.decrypt(ring, text, "raw.x", "s", privacy.key_row("x", "y|z"), ring.newest) == "secret"
+        with pytest.raises(ValueError, match="not sealed with this key at this place"):
+            privacy.decrypt(ring, text, "raw.x", "s", privacy.key_row("x|y", "z"), ring.newest)
 
 
 def _ring(folder, *blocks: bytes) -> str:
@@ -134,7 +186,7 @@ def _ring(folder, *blocks: bytes) -> str:
 
 
 def test_a_ring_hashes_with_its_first_block_and_seals_with_its_last(keys, tmp_path):
-    place = ("raw.crm__customers", "id_number", "c1")
+    place = ("raw.crm__customers", "id_number", C1)
     old = privacy.encrypt(keys, "110101199003070011", *place)
     ring = privacy.read_keys(_ring(tmp_path, b"a", b"b"))
     for kind in privacy.NORMALISE:
@@ -212,11 +264,9 @@ def test_what_leaves_the_door_holds_no_clear_value(tmp_path):
     made = ["phone_hash", "phone_mask", "email_hash", "id_number_enc", "latitude", "full_name_mask", "limit_enc"]
     assert list(first) == made
     assert (first["phone_mask"], first["latitude"], first["full_name_mask"]) == ("138****5678", 31.23, "李*")
-    assert privacy.decrypt(keys, first["limit_enc"], "raw.crm__customers", "limit", "c1") == "5000.00"
+    assert privacy.decrypt(keys, first["limit_enc"], "raw.crm__customers", "limit", C1) == "5000.00"
     assert first["phone_hash"] == privacy.keyed_hash(keys, "phone", "13812345678")
-    assert (
-        privacy.decrypt(keys, first["id_number_enc"], "raw.crm__customers", "id_number", "c1") == "110101199003070011"
-    )
+    assert privacy.decrypt(keys, first["id_number_enc"], "raw.crm__customers", "id_number", C1) == "110101199003070011"
     for clear in ("13812345678", "li.na", "110101", "娜", "5000"):
         assert clear not in str(first)
     assert set(second.values()) == {None}
@@ -232,7 +282,8 @@ def test_rows_of_an_older_key_are_sealed_anew_and_no_others(keys, tmp_path):
     ring = privacy.read_keys(path)
     table, clear = "raw.x", {"1": "old", "2": "new", "3": None, "4": None}
     sealed = [
-        privacy.encrypt(k, clear[i], table, "s", i) for k, i in ((keys, "1"), (ring, "2"), (keys, "3"), (keys, "4"))
+        privacy.encrypt(k, clear[i], table, "s", privacy.key_row(i))
+        for k, i in ((keys, "1"), (ring, "2"), (keys, "3"), (keys, "4"))
     ]
     batch = pa.RecordBatch.from_pydict(
         {"id": list(clear), "s_enc": sealed, "key_id": [keys.newest, ring.newest, keys.newest, None]}
@@ -242,7 +293,7 @@ def test_rows_of_an_older_key_are_sealed_anew_and_no_others(keys, tmp_path):
     made = out.to_pydict()
     assert made["key_id"] == [ring.newest, ring.newest, ring.newest, None]
     assert made["s_enc"][0] != sealed[0] and made["s_enc"][1:] == sealed[1:]
-    assert privacy.decrypt(ring, made["s_enc"][0], table, "s", "1", ring.newest) == "old"
+    assert privacy.decrypt(ring, made["s_enc"][0], table, "s", privacy.key_row("1"), ring.newest) == "old"
 
 
 def _column(**keys) -> Column:
