@@ -106,6 +106,9 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         "spark.sql.variable.substitute": "false",
         "spark.sql.runSQLOnFiles": "false",
         "spark.sql.scripting.enabled": "false",
+        # What a step puts on disk meanwhile (shuffles, spills, blocks) is sealed with a key that dies with the process: a
+        # source's row may be among it before it is protected, and a killed engine leaves it all behind.
+        "spark.io.encryption.enabled": "true",
         "spark.sql.warehouse.dir": conf.warehouse_uri,
         "spark.sql.catalogImplementation": "hive",
         "spark.sql.session.timeZone": "UTC",
@@ -175,16 +178,33 @@ def environment(conf: Settings) -> dict[str, str]:
 
 
 def launch(conf: Settings, ports: dict[str, int]) -> subprocess.Popen:
-    """Start the JVM in a session of its own, logging to logs/engine.log (kept: each start appends), and return it."""
+    """Start the JVM in a session of its own, logging to logs/engine.log (kept: each start appends), and return it.
+
+    What an engine of before has left in its temporary folders is removed: there is none any more when this one starts.
+    """
     check_home(conf.home)
+    _remove_left_over(conf.home / "engine" / "tmp", conf.home / "engine" / "scratch")
     for folder in (conf.logs_dir, conf.home / "engine" / "tmp", Path(conf.warehouse_uri)):
         folder.mkdir(parents=True, exist_ok=True)
+    (conf.home / "engine" / "tmp").chmod(0o700)
     with open(conf.logs_dir / "engine.log", "ab") as log:
         return subprocess.Popen(
             command(conf, ports["thrift"], ports["connect"]),
             env=environment(conf), cwd=conf.home / "engine", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
+
+
+def _remove_left_over(*folders: Path) -> None:
+    for folder in folders:
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise PlatformError(
+                f"{folder}, what an engine of before has left, cannot be removed ({error.strerror}): remove it, then start again"
+            ) from None
 
 
 def wait_until_up(process: psutil.Process, ports: dict[str, int], log: Path) -> None:

@@ -1,7 +1,8 @@
 """Looks for the sample's clear values everywhere in a home but in `sample/`: phones, e-mails, id numbers, places.
 
 What a file holds is told by how it begins, not by its name. Parquet and SQLite are read by their values, nested and
-binary ones too, gzip and zip are opened, however deep; and whatever it is, its bytes and its name are searched as well.
+binary ones too, gzip and zip are opened, however deep, and what the engine compresses on its way (shuffles, spills); and
+whatever it is, its bytes and its name are searched as well. `Watch` looks while others work.
 """
 
 import contextlib
@@ -11,13 +12,18 @@ import json
 import os
 import re
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
+
+import pyarrow as pa
 
 NUMBER = re.compile(rb"\d{7,}[Xx]?")
 PLACE = re.compile(
@@ -25,6 +31,7 @@ PLACE = re.compile(
 )  # as the sample writes them: seconds are logged with six decimals, or with nine
 MAIL = re.compile(rb"([\w.+-]{1,64})@([\w.-]+)")
 DEEP = 4  # archives in archives
+LZ4, LZ4_HEAD, LZ4_MOST = b"LZ4Block", 21, 1 << 25  # a block's magic; its head; the most that a block holds
 # Prints the distinctive texts of all personal and secret columns of the CRM database that feeds declare, as JSON.
 READ = """
 import json
@@ -68,6 +75,56 @@ def find_clear_values(home: Path, values: set[str]) -> list[str]:
     found, n_files = scan(home, values)
     assert n_files > 50, "the scan saw almost no files"
     return found
+
+
+class Watch:
+    """Looks at the home again and again while the block under `with` runs: `found` as `scan` has it, `seen` all files.
+
+    A file is read each time that its size or time has changed; one that vanishes meanwhile has been seen or not.
+    """
+
+    def __init__(self, home: Path, values: set[str]):
+        self.home, self.seen, self.found, self.n_rounds = home, {}, [], 0
+        self._search, self._ended, self._fault = searcher(values), threading.Event(), None
+        self._thread = threading.Thread(target=self._look_until_ended, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._fault:
+            raise self._fault
+
+    def _look_until_ended(self) -> None:
+        try:
+            while not self._ended.wait(0.1):
+                self.look()
+            self.look()
+        except Exception as fault:  # an assertion on what was found would else pass on a watch that had died
+            self._fault = fault
+
+    def look(self) -> None:
+        for folder, folders, names in os.walk(self.home):
+            if Path(folder) == self.home and "sample" in folders:
+                folders.remove("sample")
+            for path in (Path(folder) / name for name in names):
+                with contextlib.suppress(FileNotFoundError):
+                    self._look_at(path)
+        self.n_rounds += 1
+
+    def _look_at(self, path: Path) -> None:
+        stat, name = path.stat(), str(path.relative_to(self.home))
+        if not S_ISREG(stat.st_mode) or self.seen.get(name) == (stat.st_size, stat.st_mtime_ns):
+            return
+        self.seen[name] = (stat.st_size, stat.st_mtime_ns)
+        data, hits = path.read_bytes(), self._search(name.encode())
+        with contextlib.suppress(pa.ArrowException, OSError, sqlite3.DatabaseError):  # a file that is half written
+            for content in contents(data, path):
+                hits |= self._search(content)
+        self.found += [f"{name}: {hit}" for hit in sorted(hits)]
 
 
 def scan(home: Path, values: set[str]) -> tuple[list[str], int]:
@@ -121,6 +178,8 @@ def contents(data: bytes, path: Path | None = None, depth: int = 0) -> Iterator[
         inner = [gunzip(data)]
     elif data.startswith(b"PK\x03\x04"):
         inner = zip_members(data)
+    elif LZ4 in data:
+        inner = [unlz4(data)]
     for part in inner:
         yield from contents(part, None, depth + 1)
 
@@ -132,6 +191,19 @@ def gunzip(data: bytes) -> bytes:
     return zlib.decompressobj(31).decompress(data)
 
 
+def unlz4(data: bytes) -> bytes:
+    """What stands in the blocks of lz4-java, as Spark writes them one after the other; a block that is none is left out."""
+    found, at = [], 0
+    while 0 <= (at := data.find(LZ4, at)) <= len(data) - LZ4_HEAD:
+        method, (packed, size) = data[at + len(LZ4)] & 0xF0, struct.unpack_from("<II", data, at + len(LZ4) + 1)
+        content = data[at + LZ4_HEAD : at + LZ4_HEAD + packed]
+        with contextlib.suppress(pa.ArrowException, OSError):
+            if size <= LZ4_MOST:
+                found.append(content if method == 0x10 else pa.decompress(content, size, codec="lz4_raw", asbytes=True))
+        at += len(LZ4)
+    return b"".join(found)
+
+
 def zip_members(data: bytes) -> Iterator[bytes]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         for info in archive.infolist():
@@ -141,7 +213,6 @@ def zip_members(data: bytes) -> Iterator[bytes]:
 
 def parquet_values(data: bytes) -> Iterator[bytes]:
     """Each column's values as lines of text, each binary value by itself."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     for column in pq.read_table(pa.BufferReader(data), partitioning=None).columns:

@@ -10,8 +10,10 @@ import time
 import pytest
 
 from tests.conftest import PROJECT, mdp
+from tests.e2e.privacy import scan
 from warehouse import engine as launcher
 from warehouse import supervise
+from warehouse.errors import EngineDown
 from warehouse.runfile import changing_run, read_run
 from warehouse.settings import settings
 
@@ -40,17 +42,47 @@ def engine(home) -> dict:
     return read_run(home)["services"]["engine"]
 
 
-def test_a_crashed_engine_is_restarted_once(started):
+# Shuffles and sorts phones that no step of ours ever would, and spills them; the frame in the window keeps it at work.
+SPILLING = """
+from warehouse.session import session
+for name in ("in.memory.threshold", "spill.threshold"):
+    session().conf.set(f"spark.sql.windowExec.buffer.{name}", "5000")
+phones = "select id, concat('138', lpad(id, 8, '0')) as phone from range(400000)"
+counted = "count(phone) over (partition by id % 2 order by phone rows between 100000 preceding and 100000 following)"
+session().sql(f"select sum(n) from (select {counted} as n from ({phones}))").collect()
+"""
+PHONES = {f"138{n:08}" for n in range(400_000)}
+
+
+def on_disk(home, kind: str) -> list:
+    """The engine's own files of a kind that hold something: shuffle_….data, temp_local_… (spills)."""
+    return [path for path in home.glob(f"engine/tmp/blockmgr-*/*/{kind}*") if path.stat().st_size]
+
+
+def test_a_crashed_engine_is_restarted_once_and_leaves_nothing_to_read(started):
     home = started
     assert "was running already" in mdp("warehouse", "start", home=home).stdout
     mdp("warehouse", "sql", "create table default.kept as select 41 + 1 as answer", home=home)
+    mdp("warehouse", "sql", "select count(*) from (select distinct id from range(1000))", home=home)
+    of_before = on_disk(home, "shuffle_")
+    assert of_before
     kill_engine(home, "up")
+    assert not any(path.exists() for path in of_before), "what the killed one left is removed"
     assert mdp("warehouse", "sql", "--csv", "select * from default.kept", home=home).stdout.split() == ["answer", "42"]
+    spilling = subprocess.Popen([sys.executable, "-c", SPILLING], cwd=PROJECT, env=os.environ | {"MDP_HOME": str(home)})
+    end = time.monotonic() + 120
+    while not on_disk(home, "temp_local_") and spilling.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert scan(home, PHONES)[0] == [], "while it works"
     kill_engine(home, "crashed")
+    assert on_disk(home, "shuffle_") and on_disk(home, "temp_local_")
+    assert scan(home, PHONES)[0] == [], "after it was killed"
+    assert spilling.wait(60)
     status = mdp("warehouse", "status", home=home, check=False)
     assert "crashed" in status.stdout and status.returncode == 1
     failed = mdp("warehouse", "sql", "select 1", home=home, check=False)
-    assert failed.returncode == 1 and "mdp warehouse start" in failed.stderr
+    assert failed.returncode == EngineDown.exit_code and "mdp warehouse start" in failed.stderr
     said = (home / "logs" / "supervisor.log").read_text()
     assert said.count("engine died (exit -9)") == 2 and "engine is up again; failed tasks heal" in said
     assert "not restarted" in said

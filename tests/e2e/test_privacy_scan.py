@@ -4,13 +4,15 @@ import gzip
 import io
 import pickle
 import sqlite3
+import struct
+import time
 import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.e2e.privacy import is_distinctive, scan
+from tests.e2e.privacy import Watch, is_distinctive, scan
 
 PHONE, MAIL, NUMBER, PLACE = "13812345678", "li.1a2b3c4d@example.com", "990011199003070011", "31.2345678"
 VALUES = {PHONE, MAIL, NUMBER, PLACE, "99001119900307001X"}
@@ -42,6 +44,16 @@ def sqlite(path, *values, wal: bool = False) -> None:
     return database
 
 
+def lz4_blocks(*contents: bytes) -> bytes:
+    """As lz4-java writes them; the second one as it is."""
+    blocks = []
+    for number, content in enumerate(contents):
+        packed = content if number else pa.compress(content, codec="lz4_raw", asbytes=True)
+        head = struct.pack("<8sBIII", b"LZ4Block", 0x16 if number else 0x26, len(packed), len(content), 0)
+        blocks.append(head + packed)
+    return b"".join(blocks)
+
+
 PLANTED = {
     "logs/engine.log": f"WARN refused 0086{PHONE}".encode(),
     "logs/old.log.gz": gzip.compress(f"mail={MAIL}\n".encode()),
@@ -64,6 +76,8 @@ PLANTED = {
     "mlflow/artifacts/model.pkl": pickle.dumps({"best": [MAIL]}),
     "mlflow/artifacts/model.zip": zipped("deep.zip", zipped("data.csv.gz", gzip.compress(f"1,{PHONE}\n".encode()))),
     "mlflow/artifacts/table.zip": zipped("table", parquet(pa.array([MAIL]))),
+    "engine/tmp/blockmgr-1/0c/shuffle_0_0_0.data": lz4_blocks(b"x" * 99 + MAIL[:2].encode() * 9 + MAIL.encode()),
+    "engine/tmp/blockmgr-1/0d/temp_local_1": lz4_blocks(b"x" * 99, PHONE.encode()),
     f"exports/{PHONE}.csv": b"",
     "exports/named.zip": zipped(f"{MAIL}.csv", b""),
     "x.txt": b"id 99001119900307001x",
@@ -117,3 +131,21 @@ def test_the_sample_itself_is_left_out_and_lookalikes_are_not_found(tmp_path):
 def test_only_what_nothing_else_looks_like_is_searched_for():
     assert all(is_distinctive(value) for value in VALUES)
     assert not [text for text in ("female", "1990", "31.23", "Shanghai", "gold") if is_distinctive(text)]
+
+
+def test_a_watch_sees_what_is_there_for_a_moment(tmp_path):
+    path = tmp_path / "engine" / "spill"
+    path.parent.mkdir()
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "crm.log").write_text(PHONE)
+    with Watch(tmp_path, VALUES) as watch:
+        path.write_bytes(lz4_blocks(b"-" * 99 + MAIL.encode()))
+        end = time.monotonic() + 20
+        while not watch.found and time.monotonic() < end:
+            time.sleep(0.02)
+        path.write_bytes(b"PAR1 half a file PAR1")
+        n_rounds = watch.n_rounds
+        while watch.n_rounds < n_rounds + 2 and time.monotonic() < end:
+            time.sleep(0.02)
+        path.unlink()
+    assert watch.found == [f"engine/spill: {MAIL}"] and list(watch.seen) == ["engine/spill"]
