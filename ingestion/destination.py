@@ -17,6 +17,18 @@ from warehouse.databases import family, open_database, reason
 from warehouse.errors import PlatformError
 
 MARKS = "mdp_exports"
+# The kinds of columns of which it is known whether a value is the text that was written.
+NUMBERS = {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric", "year"}
+FLOATS = {"float", "double", "real", "double precision"}
+MOMENTS = {"date", "datetime", "timestamp", "timestamp without time zone", "timestamp with time zone"}
+CLOCKS = {"time", "time without time zone"}
+TEXTS = {
+    "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "character varying", "character", "json",
+    "user-defined",  # of PostgreSQL: enumerations above all
+}  # fmt: skip
+BYTES = {"binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"}
+MYSQL_ONLY = BYTES | {"bit"}
+KNOWN = NUMBERS | FLOATS | MOMENTS | CLOCKS | TEXTS | {"boolean", "uuid"}
 MYSQL = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}
 
 
@@ -109,9 +121,22 @@ def _found(connection: sa.Connection, target: Target, base: Database, engine: sa
             f"export {target.name}: table {target.table} of {base.address} has no column {', '.join(lacking)}; it has "
             f"{', '.join(described)}: change the table, or the export's columns"
         )
+    unknown = [
+        name for name in target.columns if described[name].kind not in KNOWN | (MYSQL_ONLY if is_mysql else set())
+    ]
+    if unknown:
+        raise PlatformError(
+            f"export {target.name}: {target.table} of {base.address} has {', '.join(_of_kind(n, described) for n in unknown)}, "
+            "where a value may be changed without a word: make it a number, a text, a date or a timestamp, or leave it out of "
+            "the export's columns"
+        )
     if target.mode in ("update", "upsert"):
         _must_be_unique(connection, target, base, place.schema, name)
     return Destination(target, base, engine, place.schema, marks, described)
+
+
+def _of_kind(name: str, described: dict[str, Column]) -> str:
+    return f"{name} of type {described[name].kind}"
 
 
 def _marks(schema: str) -> sa.Table:

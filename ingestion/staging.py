@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from pyspark.errors import PySparkException
 from sqlalchemy.dialects import mysql
 
-from ingestion.destination import MYSQL, Destination, named
+from ingestion.destination import BYTES, CLOCKS, FLOATS, MOMENTS, MYSQL, NUMBERS, TEXTS, Destination, named
 from warehouse.databases import is_row_fault, reason
 from warehouse.errors import PlatformError
 
@@ -26,12 +26,7 @@ SMALL = 20_000  # rows for which one writer does
 LISTED = 1_000  # rejected rows after which an export that fails anyway looks for no more
 DUPLICATE, NO_KEY = "duplicate_key_in_export", "null_key"
 
-NUMBERS = {"tinyint", "smallint", "mediumint", "int", "integer", "bigint", "decimal", "numeric"}
-FLOATS = {"float", "double", "real", "double precision"}
-MOMENTS = {"date", "datetime", "timestamp", "timestamp without time zone", "timestamp with time zone"}
-TEXTS = {
-    "char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "character varying", "character"
-}  # fmt: skip
+CLOCK = r"^[0-9]{2,3}:[0-9]{2}:[0-9]{2}([.][0-9]{1,6})?$"  # MariaDB takes 1234 for twelve minutes past midnight
 
 
 @dataclass
@@ -310,8 +305,17 @@ def _differs(staged: Staged, name: str):
         return (
             sa.cast(text, mysql.DATETIME(fsp=6) if is_mysql else sa.TIMESTAMP(kind.endswith("with time zone"))) != value
         )
+    if kind in CLOCKS:
+        clock = sa.cast(text, mysql.TIME(fsp=6) if is_mysql else sa.Time())
+        return sa.or_(text.regexp_match(CLOCK).is_(False), clock != value)
+    if kind == "bit":
+        return sa.cast(text, sa.Numeric(65, 30)) != value.op("+")(0)
+    if kind == "uuid":
+        return sa.func.lower(text) != sa.cast(value, sa.String(36) if is_mysql else sa.Text())
+    if kind in BYTES:
+        return sa.cast(text, sa.BINARY()) != value
     if kind not in TEXTS:
-        return None
+        return None  # true and false
     if is_mysql:
         return sa.cast(text, sa.BINARY()) != sa.cast(sa.cast(value, mysql.CHAR(charset="utf8mb4")), sa.BINARY())
     return text != sa.cast(value, sa.Text())

@@ -248,6 +248,75 @@ def test_each_row_is_accepted_or_rejected_with_its_reason(world, mode):
     assert {row["reason"] for row in state.rejected_rows(DAY)} == set(found.values())
 
 
+# Column's type, declared type, what is accepted as it is, what would be changed, what the database cannot take.
+ODD_TYPES = {
+    "mariadb": [
+        ("year", "INT", ["2024", "1901"], ["5", "0", "70"], ["20245"]),
+        ("time", "VARCHAR(20)", ["10:00:00", "123:00:00"], ["10:00:00.6", "1234", "10:00", "1 10:00:00"], ["25:61:00"]),
+        ("time(3)", "VARCHAR(20)", ["10:00:00.6", "10:00:00.123"], ["10:00:00.1234"], []),
+        ("bit(4)", "INT", ["0", "15"], [], ["16"]),
+        ("set('a','b')", "VARCHAR(9)", ["a", "a,b"], ["b,a"], ["c"]),
+        ("uuid", "VARCHAR(40)", ["123e4567-e89b-12d3-a456-426655440000"], ["123e4567e89b12d3a456426655440000"], ["x"]),
+        ("binary(4)", "VARCHAR(9)", ["abcd"], ["abc"], ["abcde"]),
+        ("varbinary(4)", "VARCHAR(9)", ["abc", "客"], [], ["abcde"]),
+        ("varchar(9) character set utf8mb3", "VARCHAR(9)", ["客", "NULL", "\\N", ""], [], ["😀"]),
+        ("float", "DOUBLE", ["0.5", "16777216"], ["0.1", "16777217"], ["1e39"]),
+    ],
+    "postgres": [
+        ("time(0)", "VARCHAR(20)", ["10:00:00", "23:59:59"], ["23:59:59.9", "10:00:00.6", "10:00", "101112"], ["25:00:00"]),
+        ("time", "VARCHAR(20)", ["10:00:00.123456"], ["10:00"], []),
+        ("uuid", "VARCHAR(40)", ["123E4567-e89b-12d3-a456-426655440000"], ["123e4567e89b12d3a456426655440000"], ["x"]),
+        ("mood", "VARCHAR(9)", ["glad", "Sad"], [], ["sad"]),
+        ("json", "VARCHAR(20)", ['{"a":  1}', "[]"], [], ["{"]),
+        ("boolean", "BOOLEAN", ["1", "0"], [], ["2"]),
+        ("varchar(9)", "VARCHAR(9)", ["客", "😀", "NULL", "\\N", ""], [], []),
+        ("real", "DOUBLE", ["0.5", "16777216"], ["0.1", "16777217"], ["1e39"]),
+    ],
+}  # fmt: skip
+REFUSED = {
+    "mariadb": ["inet6", "point"],
+    "postgres": ["money", "interval", "time with time zone", "jsonb", "inet", "bytea", "bit(3)", "int[]", "int4range"],
+}
+
+
+def test_odd_types_take_what_is_the_same_afterwards(world):
+    server = "mariadb" if world.is_mariadb else "postgres"
+    if not world.is_mariadb:
+        world.server.execute("create type mood as enum ('glad', 'Sad')")
+    try:
+        for kind, declared, good, changed, impossible in ODD_TYPES[server]:
+            world.types = {"customer_id": "VARCHAR(8)", "odd": declared}
+            world.server.execute(f"create table {TABLE} (customer_id varchar(8) primary key, odd {kind})")
+            texts = [*good, *changed, *impossible]
+            rows = [(f"c{n:02}", text) for n, text in enumerate(texts)]
+            world.source([*rows, ("none", None)], schema="customer_id string, odd string")
+            world.declare("replace", max_rejected_share=1.0)
+            run()
+            reasons, taken = world.reasons(), {key for key, _ in world.target("customer_id, 1 as n") if key != "none"}
+            assert {text for key, text in rows if key in taken} == set(good), (kind, reasons)
+            assert {t for k, t in rows if reasons.get(k) == "would be changed: odd"} == set(changed), (kind, reasons)
+            assert len(reasons) == len(changed) + len(impossible), kind
+            world.server.execute(f"drop table {TABLE}")
+            world.server.execute("delete from mdp_exports")
+    finally:
+        if not world.is_mariadb:
+            world.server.execute(f"drop table if exists {TABLE}")
+            world.server.execute("drop type mood")
+
+
+def test_a_column_whose_equality_is_not_known_is_refused_by_name(world):
+    world.types = {"customer_id": "VARCHAR(8)", "odd": "VARCHAR(20)"}
+    world.source([("c1", "1")], schema="customer_id string, odd string")
+    for kind in REFUSED["mariadb" if world.is_mariadb else "postgres"]:
+        world.server.execute(f"create table {TABLE} (customer_id varchar(8) primary key, odd {kind})")
+        world.declare("upsert")
+        assert re.search(
+            rf"{TABLE} of .* has odd of type \S.*, where a value may be changed without a word", fails()
+        ), kind
+        assert world.target("customer_id, 1 as n") == [] and world.tables() == {TABLE, "mdp_exports"}
+        world.server.execute(f"drop table {TABLE}")
+
+
 def test_keys_are_equal_if_the_target_says_so(world):
     """MariaDB's usual collation knows no capitals: two such rows would overwrite each other."""
     world.create()

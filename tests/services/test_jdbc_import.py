@@ -122,6 +122,9 @@ MARIADB = [
     ("tinytext", f"'{TEXT}'", "string", TEXT),
     ("longtext", "repeat('长', 100000)", "string", "长" * 100000),
     ("text", "'\t\n''\"\\\\'", "string", "\t\n'\"\\"),
+    ("varchar(9)", "'NULL'", "string", "NULL"),
+    ("varchar(9)", "'\\\\N'", "string", "\\N"),
+    ("varchar(9)", "''", "string", ""),
     ("blob", "x'00ff'", "binary", b"\x00\xff"),
     ("binary(4)", "x'61'", "binary", b"a\0\0\0"),
     ("varbinary(9)", "x'00ff00'", "binary", b"\x00\xff\x00"),
@@ -159,6 +162,9 @@ POSTGRES = [
     ("char(5)", "'abc'", "string", "abc"),
     ("varchar(10)", f"'{TEXT}'", "string", TEXT),
     ("text", "E'\\t\\n''\"\\\\'", "string", "\t\n'\"\\"),
+    ("varchar(9)", "'NULL'", "string", "NULL"),
+    ("varchar(9)", "'\\N'", "string", "\\N"),
+    ("varchar(9)", "''", "string", ""),
     ("bytea", "'\\x00ff'", "binary", b"\x00\xff"),
     ("date", "'1582-10-10'", "date", dt.date(1582, 10, 10)),
     ("time(6)", "'12:13:14.123456'", "string", "12:13:14.123456"),
@@ -202,6 +208,9 @@ def test_no_type_of_mariadb_loses_anything(maria):
     do(maria, "insert into try_types (id) values (2)")
     one, two = rows(feed(columns, table="try_types"))
     assert list(one[1:]) == expected and set(two[1:]) == {None}
+    do(maria, "create or replace view try_typed as select * from try_types where id = 1")
+    assert rows(feed(columns, table="try_typed")) == [one]
+    do(maria, "drop view try_typed")
 
 
 def test_no_type_of_postgres_loses_anything(pg):
@@ -251,7 +260,7 @@ def test_a_personal_value_is_not_in_the_message(maria):
 
 # -- splits -----------------------------------------------------------------------------------------------------------
 
-TRICKY = ["", " ", "a", "A", "b'", 'b"', "b\\", "b%", "é", "é", "中", "😀", "zz", "ZZ"]
+TRICKY = ["", " ", "a", "A", "ä", "Ä", "ß", "ss", "null", "b'", 'b"', "b\\", "b%", "é", "é", "中", "😀", "zz", "ZZ"]
 KEYS = {  # type in both products, declared, values with many equal ones
     "bigint": ("bigint", [None, None, -(2**63), -1, 0, 0, 0, 0, 0, 0, 0, 5, 6, 7, 2**63 - 1]),
     "decimal(20,3)": ("decimal(20,3)", [None, Decimal("-0.001"), Decimal("0"), *map(Decimal, range(12))]),
