@@ -8,6 +8,7 @@ pass equals one loaded day by day.
 import codecs
 import functools
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,17 +29,25 @@ CHUNK = 256 << 10  # bytes that stay in the processor's cache while they are loo
 HEAD_BYTES = 4 << 20
 LINE_END, OPEN, CLOSE = b"\n{}"
 FILES_AT_ONCE = 4
+LIST = re.compile(rb":\s*\[")
+PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+CUT_OFF = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{0,2}(\\(u([dD][c-fC-F]?[0-9a-fA-F]?)?)?)?\Z"
+)  # a pair, by the chunk's end
 ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
 
 def measure(feed: FilesFeed, file: dict) -> dict:
     """The file with its content's digest, its number of lines (a last line without a line end counts), and is_plain:
-    whether it is UTF-8 without a very long line, each line begins with a brace, and no other brace is but at a line's end.
+    whether it is UTF-8 without a very long line, each line begins with a brace, no other brace is but at a line's end, and
+    no member is a list or holds half of a surrogate pair.
 
     Nothing can stand before or after the object of a plain line, so Spark's reader may parse it straight from the file;
     to look at each line in the engine costs many times what this does.
     """
     digest, decoder, n_lines, is_plain, last, head = hashlib.sha256(), _utf8_decoder(), 0, True, LINE_END, b""
+    line = b""  # the last, not yet whole
     n_since_end = 0  # bytes since the beginning of the chunk that held the last line end
     try:
         with open_file(feed, file["name"]) as stream:
@@ -51,6 +60,9 @@ def measure(feed: FilesFeed, file: dict) -> dict:
                 n_since_end += len(chunk)
                 if is_plain:
                     is_plain = n_since_end <= MAX_LINE_BYTES and _is_plain(seen, is_end, last) and decoder(chunk)
+                    line = line + chunk
+                    is_plain = is_plain and not _is_odd(line)
+                    line = line[line.rfind(b"\n") + 1 :]
                 n_since_end = len(chunk) if n_ends else n_since_end
                 last = int(seen[-1])
                 head = head if len(head) >= HEAD_BYTES else head + chunk
@@ -75,6 +87,13 @@ def _is_plain(seen: np.ndarray, is_end: np.ndarray, last: int) -> bool:
     begins[0], begins[1:] = last == LINE_END, is_end[:-1]
     closed[0], closed[1:] = last == CLOSE, seen[:-1] == CLOSE
     return np.array_equal(seen == OPEN, begins) and not np.any(closed & ~is_end)
+
+
+def _is_odd(text: bytes) -> bool:
+    """Whether JSON lines hold a list as a member, or half of a surrogate pair, which Spark's reader makes a question mark."""
+    if b"[" in text and LIST.search(text):
+        return True
+    return (b"\\ud" in text or b"\\uD" in text) and HALF.search(CUT_OFF.sub(b"", PAIR.sub(b"", text))) is not None
 
 
 def _utf8_decoder() -> Callable[..., bool]:

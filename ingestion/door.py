@@ -5,15 +5,20 @@ What comes in is a frame of lines, from files or a topic: `value`, where it stoo
 written once: the declared columns of the rows that pass, and of those held back the reason.
 """
 
-from pyspark.sql.connect.functions import col
+from pyspark.sql.connect.functions import col, expr
 
-from ingestion import values
+from ingestion import json_text, values
 from ingestion.feeds import COMBINED, DIGEST, Column, LogFeed
 from ingestion.protect import protect
 from warehouse.settings import settings
 
 COMBINED_TIME = "dd/MMM/yyyy:HH:mm:ss Z"
 MAX_LINE_BYTES = 1 << 20
+# Half of a surrogate pair is no character: Spark would write a question mark.
+HALF_A_PAIR = (
+    r"(contains(value, r'\ud') or contains(value, r'\uD')) and regexp_replace(value, r'\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}"
+    r"\\u[dD][c-fC-F][0-9a-fA-F]{2}', '') rlike r'\\u[dD][89a-fA-F]'"
+)
 HEADER = "header"
 UNREADABLE = (
     "if(row is null or row._corrupt is not null or event_time is null, "
@@ -33,7 +38,10 @@ def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = N
         parsed = lines.selectExpr("*", "cast(null as string) as line_reason")
     else:
         whole = [name for name in lines.columns if name != "value"]
-        parsed = lines.selectExpr(*whole, f"{_parse(feed, fields)} as parsed", *_of_line(feed))
+        again = [f"{json_text.reparsed(_texts(feed))} as again"] if feed.format == "json" else []
+        parsed = lines.selectExpr(*whole, f"{_parse(feed, fields)} as parsed", *again, *_of_line(feed))
+        if feed.format == "json":
+            parsed = parsed.withColumn("parsed", expr(_with_numbers_as_written(feed)))
     rows = parsed.selectExpr("*", f"{_row(feed)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
     if released:
@@ -82,6 +90,23 @@ def _parse(feed: LogFeed, header: tuple[str, ...] | None) -> str:
 def _is_read_as_text(kind: str, feed: LogFeed) -> bool:
     """Whether the parser hands over a column of this type as its text: JSON's own types it checks itself."""
     return feed.format != "json" or kind.startswith(("string", "decimal", "date", "timestamp"))
+
+
+def _texts(feed: LogFeed) -> list[str]:
+    """The columns of a JSON feed that are read as texts."""
+    return [name for name, column in feed.columns.items() if name != DIGEST and _is_read_as_text(column.type, feed)]
+
+
+def _with_numbers_as_written(feed: LogFeed) -> str:
+    """SQL of the parsed struct with the texts of the line parsed again, if it was."""
+    texts = _texts(feed)
+    members = {
+        name: json_text.unmarked(f"again.`{name}`") if name in texts else f"parsed.`{name}`"
+        for name in feed.columns
+        if name != DIGEST
+    }
+    fields = ", ".join(f"'{name}', {member}" for name, member in members.items())
+    return f"if(parsed is null or again is null, parsed, named_struct({fields}, '_corrupt', parsed._corrupt))"
 
 
 def _row(feed: LogFeed) -> str:
@@ -142,6 +167,7 @@ def _of_line(feed: LogFeed) -> list[str]:
             " or ".join(f"endswith(value, '{end}')" for end in ("}}", " }", "\t}")) + " or not endswith(value, '}')"
         )
         suspect += r" or contains(substring(value, 2), '{') and value rlike r'\}\s*,?\s*\{'"
+        rules.append((HALF_A_PAIR, malformed))
         rules.append((f"({suspect}) and coalesce(json_array_length(concat('[', value, ']')), 0) <> 1", malformed))
     else:
         rules.append(("trim(value) = ''", malformed))

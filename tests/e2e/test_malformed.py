@@ -28,7 +28,7 @@ GOOD_LINES = {
 def plain_lines():
     """The malformed JSON lines that a plain file may hold, which Spark's own reader takes."""
     for line, reason in json_lines():
-        is_alone = line[:1] == b"{" and b"{" not in line[1:] and b"}" not in line[:-1]
+        is_alone = line[:1] == b"{" and b"{" not in line[1:] and b"}" not in line[:-1] and b": [" not in line
         if is_alone and reason not in ("bad_encoding", "too_long"):
             yield line, reason
 

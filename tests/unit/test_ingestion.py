@@ -353,6 +353,23 @@ def test_door_rules_come_in_a_fixed_order():
     assert order == sorted(order)
 
 
+@pytest.mark.parametrize(
+    ("lines", "is_plain"),
+    [
+        (r'{"a": 1}', True), (r'{"a": "x [y]"}', True), (r'{"a": "\ud83d\uDE00"}', True), ('{"a": "ä"}\r', False),
+        (r'{"a": [1]}', False), ('{"a":\n [1]}', False), (r'{"a": {}}', False), (r'{"a": "\ud83d"}', False),
+        (r'{"a": "\uDe00\ud83d"}', False), ('{"a": 1}\n x', False), ('{"a": 1' + " " * 300_000 + "}\n{}", True),
+        ('{"a":' + " " * 300_000 + "[1]}", False), ('{"a": "' + r"\ud83d\ude00" * 60_000 + '"}', True),
+    ],
+)  # fmt: skip
+def test_a_plain_file_is_one_that_cannot_be_misread(tmp_path, monkeypatch, lines, is_plain):
+    monkeypatch.setenv("MDP_SPOOL_URI", str(tmp_path))
+    place = tmp_path / _feed().directory
+    place.mkdir()
+    (place / "x").write_text(lines + "\n")
+    assert collect.measure(_feed(), {"name": "x"})["is_plain"] == is_plain
+
+
 def test_progress_is_told_in_rows_and_parts():
     stage = SimpleNamespace(stage_id=3, num_tasks=8, num_completed_tasks=2)
     assert progress.line("web__events", 2_000_000, stage, 10.0).split() == (
