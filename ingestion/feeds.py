@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
-from ingestion.masks import MASK
+from ingestion.masks import CHINA, MASK
+from ingestion.phones import is_country
 from ingestion.privacy import NORMALISE
 from ingestion.values import YEARS, format_fault
 from warehouse.errors import PlatformError, unknown
+from warehouse.settings import settings
 
 PATH = Path(__file__).with_name("feeds.yml")
 KINDS = ("jdbc", "files", "kafka")
@@ -47,7 +49,21 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Column(Strict):
+class Located(Strict):
+    """Where a person's values are written: the country by which they are read."""
+
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+    country_column: str | None = None
+
+    @field_validator("country")
+    @classmethod
+    def _known(cls, code: str | None):
+        if code and not is_country(code):
+            raise ValueError(f"is {code!r}: no numbers are known of such a country (two letters of ISO 3166: DE, GB)")
+        return code
+
+
+class Column(Located):
     """One column: its type, how much it gives away, and what is done about that at the door."""
 
     type: Annotated[str, Field(pattern=TYPES)]
@@ -98,7 +114,14 @@ class Column(Strict):
             raise ValueError(f"is {self.type} and has a time_format, which only a date or timestamp has")
         if self.action == "coarsen" and self.type != "double":
             raise ValueError(f"is {self.type}: only a double can be coarsened")
+        if (self.country or self.country_column) and not self.by_country:
+            raise ValueError("has a country, by which only phone, id_number, address and redact read a value")
         return self
+
+    @property
+    def by_country(self) -> bool:
+        """Whether what is done depends on the country."""
+        return self.format in ("phone", "id_number", "address") or self.action == "redact"
 
     def stored(self, name: str) -> list[str]:
         """The names under which this column reaches the raw table (none if it is dropped)."""
@@ -111,7 +134,7 @@ class Column(Strict):
         }.get(self.action, [name])
 
 
-class Feed(Strict):
+class Feed(Located):
     """What every feed declares; its name is also the name of its raw table."""
 
     name: Annotated[str, Field(pattern=NAME)]
@@ -127,6 +150,21 @@ class Feed(Strict):
     @property
     def quarantine_table(self) -> str:
         return f"quarantine.{self.name}"
+
+    def country_of(self, name: str) -> tuple[str | None, str | None]:
+        """(country, column that names it row by row) for the values of a column: its own, else the feed's, else MDP_COUNTRY.
+
+        Beside a column, the country is that of rows where the column is empty; without one, only numbers that name their
+        country themselves are read there.
+        """
+        for block in (self.columns[name], self):
+            if block.country or block.country_column:
+                return block.country, block.country_column
+        if not is_country(home := settings().country):
+            raise PlatformError(
+                f"MDP_COUNTRY={home!r}: no phone numbers are known of such a country (two letters: DE, GB)"
+            )
+        return home, None
 
     def _must_be_columns(self, **named: str | None) -> None:
         for key, column in named.items():
@@ -144,6 +182,29 @@ class Feed(Strict):
         twice = {s for s in stored if stored.count(s) > 1} | {"ds", "load_id", "key_id"}.intersection(stored)
         if twice:
             raise ValueError(f"would write {', '.join(sorted(twice))} twice: rename a column")
+        return self
+
+    @model_validator(mode="after")
+    def _countries_fit(self):
+        self._must_be_columns(country_column=self.country_column)
+        for name, column in self.columns.items():
+            self._must_be_columns(country_column=column.country_column)
+            if not column.by_country:
+                continue
+            country, by_row = self.country_of(name)
+            if by_row and self.columns[by_row].type != "string":
+                raise ValueError(f"names {by_row!r} as its country_column, which is no string: DE, CN, …")
+            if column.action == "redact" and by_row and not country:
+                raise ValueError(
+                    f"redacts {name!r}, and a text is read for one country: give the column its country, such as "
+                    f"`country: {settings().country}`"
+                )
+            if column.format in ("id_number", "address") and (by_row or country != CHINA):
+                where = f"what its {by_row} says" if by_row else country
+                raise ValueError(
+                    f"reads {name!r} as {column.format}, which is known for {CHINA} only, and its country is {where}: "
+                    f"encrypt it, or hash it as plain (a column whose values are Chinese says `country: {CHINA}`)"
+                )
         return self
 
 

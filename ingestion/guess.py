@@ -12,7 +12,10 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from ingestion.feeds import Column
+from ingestion.masks import CHINA
+from ingestion.phones import is_country, national_patterns
 from ingestion.proposal import REVIEW, Guess
+from warehouse.settings import settings
 
 MAJORITY, HINT = 0.5, 0.2  # of the values look like a person's data: it is; or the comment says so
 NUMBERS = ("string", "int", "bigint", "decimal")
@@ -135,6 +138,16 @@ def guess_subject(columns: list[Guess], entity: str, key: list[str]) -> str | No
     return named[0] if named else None
 
 
+def guess_country(columns: list[Guess], rows: list[dict]) -> str | None:
+    """The column that names the country of a row in two letters (ISO 3166), None if none does in each row that has one."""
+    for column in columns:
+        values = {str(row[column.name]).strip().upper() for row in rows if row.get(column.name) not in (None, "")}
+        if column.type == "string" and re.search(r"(^|_)(country|nation)(_?(code|iso|iso_?2))?$", snake(column.name)):
+            if values and all(re.fullmatch("[A-Z]{2}", value) and is_country(value) for value in values):
+                return column.name
+    return None
+
+
 def open_key(columns: list[Guess], key: list[str]) -> list[Guess]:
     """The columns with those of `key` as they are: a key passes the door unchanged, so it can take no action."""
 
@@ -231,10 +244,16 @@ def _looks_like_email(text: str) -> bool:
 
 
 def _looks_like_phone(text: str) -> bool:
-    """A mainland mobile number, any number with +, a landline with its area code, or one written in North America's way."""
+    """A mainland mobile number, any number with +, a landline with its area code, one written in North America's way, or one
+    of MDP_COUNTRY (of fewer than ten bare digits only if it begins with 0: ids are as short).
+    """
     mobile, world = r"(\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}", r"\+\d[\d ()-]{6,17}\d"
     landline, america = r"0\d{2,3}[- ]\d{7,8}", r"(\(\d{3}\) ?|\d{3}[- .])\d{3}[- .]\d{4}"
-    return re.fullmatch(f"{mobile}|{world}|{landline}|{america}", text) is not None
+    if re.fullmatch(f"{mobile}|{world}|{landline}|{america}", text):
+        return True
+    bare = text.isdigit() and len(text) < 10 and not text.startswith("0")
+    country = settings().country
+    return not bare and country != CHINA and any(re.fullmatch(p, text) for p in national_patterns(country))
 
 
 def _looks_like_id_number(text: str) -> bool:

@@ -5,15 +5,17 @@ source moves in; what a person reviewed stands in feeds.yml, and a load reads th
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from ingestion import jdbc, jdbc_types
 from ingestion.feeds import NAME, JdbcFeed
-from ingestion.guess import NUMBERS, guess_column, guess_key, guess_subject, open_key, snake
+from ingestion.guess import NUMBERS, guess_column, guess_country, guess_key, guess_subject, open_key, snake
 from ingestion.jdbc_source import Source, source_of
 from ingestion.lines import DAY, ask_lines, date_pattern, read_sample
 from ingestion.proposal import REVIEW, Found, Guess, Proposal, checked, name_fault, write_block
 from warehouse.errors import PlatformError
+from warehouse.settings import settings
 
 SAMPLE_ROWS = 200
 CHANGED = (
@@ -61,6 +63,7 @@ def propose(name: str, pairs: list[tuple], found: Found) -> Proposal:
     subject = guess_subject(columns, name.split("__")[1], found.key)
     pairs = [*pairs, *found.pairs, ("subject", subject, f"{REVIEW}: the person a row is about; null = nobody")]
     pairs.append(("key", found.key, found.key_comment))
+    columns = _located(columns, pairs, found.country)
     text = checked(write_block(name, pairs, columns))
     protected = [f"{c.name} ({c.action})" for c in columns if c.action]
     said = f"protected by a guess: {', '.join(protected)}" if protected else "no column seems to hold personal data"
@@ -68,6 +71,20 @@ def propose(name: str, pairs: list[tuple], found: Found) -> Proposal:
     return Proposal(
         text, [*found.notes, f"review: {name}: {said}", f"review: {name}: {key}; subject: {subject or 'none'}"]
     )
+
+
+def _located(columns: list[Guess], pairs: list[tuple], by_row: str | None) -> list[Guess]:
+    """The columns; the country by which they are read is added to `pairs`, if one of them is read by a country."""
+    texts = [c.name for c in columns if c.action == "redact"]
+    if not texts and not any(c.format == "phone" for c in columns):
+        return columns
+    if by_row is None:
+        pairs.append(("country", settings().country, f"{REVIEW}: of numbers without +; left out it is MDP_COUNTRY"))
+        return columns
+    pairs.append(
+        ("country_column", by_row, f"{REVIEW}: of numbers without +; a row without a country has none that is read")
+    )
+    return [replace(c, country=settings().country) if c.name in texts else c for c in columns]
 
 
 def feed_name(domain: str, entity: str) -> str:
@@ -103,14 +120,14 @@ def ask_database(
         raise PlatformError(f"{source.name}: no column can be declared:\n" + "\n".join(notes))
     rows = _sample_rows(source, declared)
     columns = [_column(name, type_, types[name], rows) for name, type_ in declared.items()]
+    country = guess_country(columns, rows)
     own = [name for name in _primary_key(source, table) if name in {c.name for c in columns}] if table else []
     if own:
-        return Found(columns, own, "the database's primary key", notes=notes)
+        return Found(columns, own, "the database's primary key", notes=notes, country=country)
     key = guess_key(columns, snake((table or "").split(".")[-1]), rows)
     comment = f"{REVIEW}: a guess from names and {len(rows)} rows"
-    return Found(
-        columns, key or [columns[0].name], comment if key else f"{REVIEW}: nothing identifies a row", notes=notes
-    )
+    comment = comment if key else f"{REVIEW}: nothing identifies a row"
+    return Found(columns, key or [columns[0].name], comment, notes=notes, country=country)
 
 
 def tables(connection: str) -> list[str]:

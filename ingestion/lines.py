@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ingestion.feeds import COMBINED, DIGEST, WRITTEN
-from ingestion.guess import guess_column, guess_key, guess_time, rank_time, snake
+from ingestion.guess import guess_column, guess_country, guess_key, guess_time, rank_time, snake
 from ingestion.proposal import REVIEW, Found, Guess, name_fault
 from warehouse.errors import PlatformError
 from warehouse.settings import settings
@@ -90,7 +90,7 @@ def _log_found(columns: list[Guess], rows: list[dict], pairs: list[tuple], notes
         replace(c, type="string" if c.name == at else c.type, required=c.name in full and c.name in (at, *key))
         for c in columns
     ]
-    return Found(kept, key, comment, pairs, notes)
+    return Found(kept, key, comment, pairs, notes, guess_country(kept, rows))
 
 
 def _detect(lines: list[str]) -> str:

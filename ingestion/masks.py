@@ -9,10 +9,12 @@ These functions travel to Spark's Python workers by value (`protect.py`), with t
 import re
 import unicodedata
 
-from ingestion.privacy import COUNTRY_CODE, HAN, NATIONAL_DIGITS, is_han, normalise_email, normalise_phone, squeeze
+from ingestion.phones import has_digits, national_patterns, shown_digits
+from ingestion.privacy import HAN, is_han, normalise_email, squeeze
 
 HIDDEN = "****"  # the mask of a value of which nothing may be shown
 LONGEST_PHONE = 15  # digits, country code included (E.164)
+CHINA = "CN"  # the country whose identity numbers and addresses are known, and whose numbers are found in any text
 COMPOUND_SURNAMES = frozenset(
     "欧阳 歐陽 太史 端木 上官 司马 司馬 东方 東方 独孤 獨孤 南宫 南宮 万俟 闻人 聞人 夏侯 诸葛 諸葛 尉迟 尉遲 公羊 赫连 "
     "赫連 澹台 皇甫 宗政 濮阳 濮陽 公冶 太叔 申屠 公孙 公孫 慕容 仲孙 钟离 鍾離 长孙 長孫 宇文 司徒 鲜于 司空 闾丘 亓官 "
@@ -20,15 +22,17 @@ COMPOUND_SURNAMES = frozenset(
 )
 
 
-def mask_phone(text: str | None) -> str | None:
-    """The national number with only its first three and last four digits (138****5678), at least four hidden."""
-    number = normalise_phone(text)
-    if number is None:
+def mask_phone(text: str | None, country: str | None) -> str | None:
+    """The first three and last four of 11 to 15 digits (138****5678), the last four of a shorter mobile number's.
+
+    At least four are hidden. The digits are the national ones of `country`, or begin with another country's code.
+    """
+    if not has_digits(text):
         return None
-    digits = number.removeprefix(f"+{COUNTRY_CODE}").removeprefix("+")
-    if not NATIONAL_DIGITS <= len(digits) <= LONGEST_PHONE:
-        return HIDDEN
-    return digits[:3] + "*" * (len(digits) - 7) + digits[-4:]
+    digits, as_mobile = shown_digits(text, country) or ("", False)
+    if 11 <= len(digits) <= LONGEST_PHONE:
+        return digits[:3] + "*" * (len(digits) - 7) + digits[-4:]
+    return "*" * (len(digits) - 4) + digits[-4:] if as_mobile and len(digits) >= 8 else HIDDEN
 
 
 def mask_email(text: str | None) -> str | None:
@@ -111,6 +115,11 @@ def _area_end(kind: re.Pattern, address: str, start: int) -> int:
     return start if _NO_AREA.search(found[0]) and found[0] not in _AREAS else found.end()
 
 
+def mask(kind: str, text: str | None, country: str | None = None) -> str | None:
+    """What may be shown of a text of the format `kind`; a phone is read as `country` writes it."""
+    return mask_phone(text, country) if kind == "phone" else MASK[kind](text)
+
+
 MASK = {
     "phone": mask_phone,
     "email": mask_email,
@@ -148,7 +157,7 @@ _CENTURY = f"(?:{_digit('1')}{_digit('89')}|{_digit('2')}{_digit('0')})"
 _CHINA = f"(?:[(（]?(?:[+＋]|{_digit('0')}{{2}})?{_digit('8')}{_digit('6')}[)）]?{_GAP})?"
 _PLUS = "(?<![A-Za-z0-9０-９])[+＋]"
 _AREA = f"(?:[(（]{_digit('0')}{_D}{{2,3}}[)）]{_GAP}|{_digit('0')}{_D}{{2,3}}[-－])"
-REDACTIONS = (
+EVERYWHERE = (  # looked for in a text of any country
     # an e-mail address
     (
         rf"(?<!{_LOCAL})(?:({_LOCAL})(?={_LOCAL}{{2}}))?{_LOCAL}++[@＠]((?:[A-Za-z0-9-]{{1,63}}\.){{1,8}}[A-Za-z]{{2,}})",
@@ -172,11 +181,16 @@ REDACTIONS = (
     (f"(?<!{_D}){_AREA}{_digit('2-8')}{_D}{{6,7}}(?!{_D})", HIDDEN),
 )
 MAYBE_PERSONAL = "[0-9０-９@＠]"  # a text without one holds nothing to mask
-_COMPILED = [(re.compile(pattern), re.sub(r"\$(\d)", r"\\g<\1>", shown)) for pattern, shown in REDACTIONS]
 
 
-def redact(text: str | None) -> str | None:
+def redactions(country: str | None) -> tuple[tuple[str, str], ...]:
+    """(pattern, what is shown of it) of all that is masked in a text of `country`, in their order."""
+    own = national_patterns(country) if country and country != CHINA else ()
+    return (*EVERYWHERE, *((pattern, HIDDEN) for pattern in own))
+
+
+def redact(text: str | None, country: str | None = None) -> str | None:
     """The text with each phone, e-mail address and id number in it replaced by its mask; None stays None."""
-    for pattern, shown in _COMPILED if text else ():
-        text = pattern.sub(shown, text)
+    for pattern, shown in redactions(country) if text else ():
+        text = re.sub(pattern, re.sub(r"\$(\d)", r"\\g<\1>", shown), text)
     return text

@@ -6,7 +6,7 @@ that equal values join across feeds and nobody without the key can try all phone
 a ciphertext moved elsewhere is refused. What is sealed now begins with `v2:`; without it a row was bound to its key's parts
 joined by |, where (x|y, z) and (x, y|z) are one: such texts still open, and a rotation seals them anew.
 
-These functions travel to Spark's Python workers by value (`protect.py`); they import nothing of ours.
+These functions and those of phones.py travel to Spark's Python workers by value (`protect.py`).
 """
 
 import base64
@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
+from ingestion.phones import normalise_phone
+
 BLOCK_BYTES = 64  # of the key ring
-COUNTRY_CODE = "86"  # of a number written without one
-NATIONAL_DIGITS = 11
 SEALED = "v2:"  # how a sealed text begins
 COARSE_DECIMALS = 2  # of a degree: about a kilometre
 HAN = "〇\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -76,25 +76,6 @@ def fingerprint(block: bytes) -> str:
 # -- what makes values comparable -------------------------------------------------------------------------------------
 
 
-def normalise_phone(text: str | None) -> str | None:
-    """A phone number as +<country code><digits>, equal for every way of writing it; None if it has no digit.
-
-    A leading + or 00 announces a country code, as do 86 and a whole mobile number after it; otherwise the number is
-    national and a leading 0 is its trunk prefix.
-    """
-    plain = unicodedata.normalize("NFKC", text or "").strip()
-    digits = _digits(plain)
-    if not digits:
-        return None
-    if plain.startswith("+"):
-        return f"+{digits}"
-    if digits.startswith("00"):
-        return f"+{digits[2:]}"
-    if digits.startswith(COUNTRY_CODE + "1") and len(digits) == len(COUNTRY_CODE) + NATIONAL_DIGITS:
-        return f"+{digits}"
-    return f"+{COUNTRY_CODE}{digits.removeprefix('0')}"
-
-
 def normalise_email(text: str | None) -> str | None:
     """An e-mail address trimmed and in lower case; None if nothing is left."""
     return unicodedata.normalize("NFKC", text or "").strip().lower() or None
@@ -108,7 +89,7 @@ def normalise_name(text: str | None) -> str | None:
 
 
 def normalise_id_number(text: str | None) -> str | None:
-    """An identity number without blanks and dashes, in upper case; one of 15 digits as the 18 it has become.
+    """A Chinese identity number without blanks and dashes, in upper case; one of 15 digits as the 18 it has become.
 
     None if nothing is left.
     """
@@ -123,19 +104,12 @@ def normalise_id_number(text: str | None) -> str | None:
 
 def normalise_bank_card(text: str | None) -> str | None:
     """The digits of a card number; None if there is none."""
-    return _digits(text or "") or None
+    return "".join(str(unicodedata.decimal(c)) for c in text or "" if c.isdecimal()) or None
 
 
 def normalise_plain(text: str | None) -> str | None:
     """The text as it is, but for blanks around it; None if nothing is left."""
     return (text or "").strip() or None
-
-
-def _digits(text: str) -> str:
-    """The decimal digits of a text, of whatever script, as ASCII."""
-    if text.isascii() and text.isdigit():
-        return text
-    return "".join(str(unicodedata.decimal(c)) for c in text if c.isdecimal())
 
 
 def squeeze(text: str | None) -> str:
@@ -160,9 +134,12 @@ NORMALISE = {
 # -- hashes and secrets -----------------------------------------------------------------------------------------------
 
 
-def keyed_hash(keys: Keys, kind: str, text: str | None) -> str | None:
-    """HMAC-SHA256, as hex, of the normalised value under the subkey of its format `kind`; None stays None."""
-    value = NORMALISE[kind](text)
+def keyed_hash(keys: Keys, kind: str, text: str | None, country: str | None = None) -> str | None:
+    """HMAC-SHA256, as hex, of the normalised value under the subkey of its format `kind`; None if nothing is left of it.
+
+    A phone is read as `country` writes it; without one only where it names its country itself.
+    """
+    value = normalise_phone(text, country) if kind == "phone" else NORMALISE[kind](text)
     return None if value is None else hmac.digest(keys.hashes[kind], value.encode(), hashlib.sha256).hex()
 
 

@@ -32,12 +32,14 @@ class Guess:
     action: str | None = None
     format: str | None = None
     required: bool = False
+    country: str | None = None
     comment: str | None = None
 
     def declared(self) -> dict:
         """The column as feeds.yml declares it."""
         found = {"type": self.type, "class": self.sensitivity, "action": self.action, "format": self.format}
-        return {key: value for key, value in (found | {"required": self.required}).items() if value}
+        found |= {"country": self.country, "required": self.required}
+        return {key: value for key, value in found.items() if value}
 
     def noting(self, text: str) -> "Guess":
         """The column with one more thing to review."""
@@ -46,13 +48,16 @@ class Guess:
 
 @dataclass
 class Found:
-    """What a source says: columns, the key with what it rests on, further keys of the block, what to say about it."""
+    """What a source says: columns, the key with what it rests on, further keys of the block, what to say about it, and the
+    column that seems to name the country of a row.
+    """
 
     columns: list[Guess]
     key: list[str]
     key_comment: str
     pairs: list[tuple[str, object, str | None]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    country: str | None = None
 
 
 @dataclass

@@ -12,9 +12,9 @@ import pyarrow as pa
 from pyspark import cloudpickle
 from pyspark.sql.connect.functions import arrow_udf, col, expr
 
-from ingestion import masks, privacy
+from ingestion import masks, phones, privacy
 from ingestion.feeds import Feed
-from ingestion.masks import MASK, MAYBE_PERSONAL, REDACTIONS
+from ingestion.masks import MAYBE_PERSONAL, mask, redactions
 from ingestion.privacy import (
     SEALED,
     Keys,
@@ -30,7 +30,7 @@ from ingestion.privacy import (
 )
 from warehouse.keys import key_id, key_ids, key_path
 
-for module in (masks, privacy, sys.modules[__name__]):
+for module in (masks, phones, privacy, sys.modules[__name__]):
     cloudpickle.register_pickle_by_value(module)
 
 NEED_KEY = ("hash", "hash_and_mask", "encrypt")
@@ -53,7 +53,7 @@ def protect(frame, feed: Feed):
     an action needs goes through Python.
     """
     if redacted := _actions(feed, "redact"):
-        frame = frame.withColumns({name: expr(redaction(name)) for name in redacted})
+        frame = frame.withColumns({name: expr(redaction(name, feed.country_of(name)[0])) for name in redacted})
     stored, acted = stored_columns(feed), _actions(feed, *NEED_KEY, "mask", "coarsen")
     if not acted and not _actions(feed, "drop"):
         return frame
@@ -62,20 +62,21 @@ def protect(frame, feed: Feed):
         path = str(key_path()) if "key_id" in stored else None
         used_key = (key_id() if _actions(feed, "encrypt") else key_ids()[0]) if path else None
         made = {name: stored[name] for column in acted for name in feed.columns[column].stored(column)}
-        keys = [name for name in feed.key if _actions(feed, "encrypt") and name not in acted]
-        actions = [(name, feed.columns[name].action, feed.columns[name].format) for name in acted]
-        work = arrow_protector([*acted, *keys], actions, list(feed.key), feed.raw_table, path, used_key)
+        actions = [(n, feed.columns[n].action, feed.columns[n].format, *feed.country_of(n)) for n in acted]
+        beside = [*(feed.key if _actions(feed, "encrypt") else ()), *(action[-1] for action in actions if action[-1])]
+        taken = list(dict.fromkeys([*acted, *beside]))
+        work = arrow_protector(taken, actions, list(feed.key), feed.raw_table, path, used_key)
         result = arrow_udf(", ".join(f"`{name}` {kind}" for name, kind in made.items()))(work)
-        frame = frame.withColumn("mdp_made", result(*[col(f"`{name}`") for name in (*acted, *keys)]))
+        frame = frame.withColumn("mdp_made", result(*[col(f"`{name}`") for name in taken]))
         shown |= {name: f"mdp_made.`{name}`" for name in made}
         shown |= {"key_id": f"'{used_key}'"} if path else {}
     return frame.selectExpr(*[f"{sql} as `{name}`" for name, sql in shown.items()])
 
 
-def redaction(column: str) -> str:
+def redaction(column: str, country: str | None) -> str:
     """SQL of a text column with phones, e-mail addresses and id numbers masked: what `masks.redact` does."""
     text = f"`{column}`"
-    for pattern, shown in REDACTIONS:
+    for pattern, shown in redactions(country):
         text = f"regexp_replace({text}, r'{pattern}', '{shown}')"
     return f"if(`{column}` rlike '{MAYBE_PERSONAL}', {text}, `{column}`)"
 
@@ -97,8 +98,8 @@ def unseal_payload(frame, table: str):
 def arrow_protector(
     taken: list[str], actions: list, key_columns: list[str], table: str, path: str | None, used_key: str | None
 ):
-    """A function that takes the columns `taken` as Arrow arrays and returns what `actions` = (column, action, format) make
-    of them, as one array of structs.
+    """A function that takes the columns `taken` as Arrow arrays and returns what `actions` make of them, as one array of
+    structs; an action is (column, action, format, country, column that names the row's country).
 
     Without a `path` the actions need no key. Free text is masked before (`redaction`).
     """
@@ -107,14 +108,31 @@ def arrow_protector(
         keys = keys_sealing_with(used_key, path) if path else None
         batch = pa.RecordBatch.from_arrays(list(arrays), names=taken)
         made = {}
-        for name, action, kind in actions:
-            made |= apply_action(batch, name, action, kind, keys, key_columns, table)
+        for name, action, kind, *where in actions:
+            countries = row_countries(batch, *where)
+            made |= apply_action(batch, name, action, kind, countries, keys, key_columns, table)
         return pa.StructArray.from_arrays(list(made.values()), names=list(made))
 
     return work
 
 
-def apply_action(batch: pa.RecordBatch, name: str, action, kind, keys, key_columns: list[str], table: str) -> dict:
+def row_countries(batch: pa.RecordBatch, country: str | None, column: str | None) -> list[str | None]:
+    """The country of each row: what `column` says, where there is one and it is not empty, else `country`."""
+    if column is None:
+        return [country] * batch.num_rows
+    return [(text or "").strip().upper() or country for text in batch.column(column).to_pylist()]
+
+
+def apply_action(
+    batch: pa.RecordBatch,
+    name: str,
+    action,
+    kind,
+    countries: list[str | None],
+    keys,
+    key_columns: list[str],
+    table: str,
+) -> dict:
     """What one column becomes: new name → Arrow array."""
     column = batch.column(name)
     if action == "coarsen":
@@ -123,11 +141,11 @@ def apply_action(batch: pa.RecordBatch, name: str, action, kind, keys, key_colum
         values = zip(column.to_pylist(), row_keys(batch, key_columns), strict=True)
         sealed = [encrypt(keys, exact_text(value), table, name, row) for value, row in values]
         return {f"{name}_enc": pa.array(sealed, pa.string())}
-    made = {}
+    made, values = {}, list(zip(column.to_pylist(), countries, strict=True))
     if action in ("hash", "hash_and_mask"):
-        made[f"{name}_hash"] = pa.array([keyed_hash(keys, kind, text) for text in column.to_pylist()], pa.string())
+        made[f"{name}_hash"] = pa.array([keyed_hash(keys, kind, *value) for value in values], pa.string())
     if action in ("mask", "hash_and_mask"):
-        made[f"{name}_mask"] = pa.array([MASK[kind](text) for text in column.to_pylist()], pa.string())
+        made[f"{name}_mask"] = pa.array([mask(kind, *value) for value in values], pa.string())
     return made
 
 

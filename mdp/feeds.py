@@ -58,13 +58,22 @@ def print_proposal(proposal: Proposal) -> None:
 
 
 def check(path: Path | None) -> None:
-    """Print a line per feed of the file: source, columns, and what is done to the personal and secret ones."""
+    """Print a line per feed of the file: source, columns, what is done to the personal and secret ones, by which country."""
     feeds = load_feeds(path)
     width = max(map(len, feeds))
     for feed in feeds.values():
-        protected = [f"{name} {column.action}" for name, column in feed.columns.items() if column.action]
+        protected = [
+            f"{name} {column.action}{_country(feed, name)}" for name, column in feed.columns.items() if column.action
+        ]
         columns = f"{len(feed.columns)} columns; {', '.join(protected) or 'none protected'}"
         print(f"{feed.name:<{width}}  {feed.kind:<5}  {_source(feed)}; {columns}")
+
+
+def _country(feed: Feed, name: str) -> str:
+    if not feed.columns[name].by_country:
+        return ""
+    country, by_row = feed.country_of(name)
+    return f" ({f'by {by_row}' if by_row else ''}{', else ' if by_row and country else ''}{country or ''})"
 
 
 def list_feeds() -> None:

@@ -29,7 +29,7 @@ LIBRARIES = (
     "dbt.cli.main", "great_expectations", "great_expectations.expectations", "impala.dbapi", "lifelines",
     "matplotlib.backends.backend_agg", "mlflow", "mlflow.models", "mlflow.sklearn",
     "mlflow.store.model_registry.sqlalchemy_store", "mlflow.store.tracking.sqlalchemy_store",
-    "mlflow.tracing.processor.base_mlflow", "pandas", "pulp", "pyarrow.fs", "pyspark.cloudpickle",
+    "mlflow.tracing.processor.base_mlflow", "pandas", "phonenumbers", "pulp", "pyarrow.fs", "pyspark.cloudpickle",
     "pyspark.sql.connect.functions", "pyspark.sql.connect.session", "pyspark.sql.functions", "rich.console",
     "scipy.optimize", "scipy.stats", "sklearn.cluster", "sklearn.linear_model", "sklearn.metrics",
     "sklearn.preprocessing", "sqlalchemy", "typer",

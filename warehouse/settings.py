@@ -21,6 +21,7 @@ class Settings:
 
     home: Path
     tz: str
+    country: str
     late_days: int
     connect_url: str
     thrift_host: str
@@ -65,6 +66,7 @@ def settings() -> Settings:
     return Settings(
         home=home,
         tz=_zone(env("MDP_TZ") or "Asia/Shanghai"),
+        country=_country(env("MDP_COUNTRY") or "CN"),
         late_days=whole("MDP_LATE_DAYS", 3),
         connect_url=env("MDP_CONNECT_URL") or f"sc://127.0.0.1:{ports.get('connect', 15002)}",
         thrift_host=env("MDP_THRIFT_HOST") or "127.0.0.1",
@@ -110,6 +112,12 @@ def _choice(name: str, *allowed: str) -> str:
     if text not in allowed:
         raise PlatformError(f"{name}={text!r} must be {' or '.join(allowed)}")
     return text
+
+
+def _country(code: str) -> str:
+    if not (len(code) == 2 and code.isascii() and code.isalpha() and code.isupper()):
+        raise PlatformError(f"MDP_COUNTRY={code!r} is not a country: use the two letters of ISO 3166, such as CN or DE")
+    return code
 
 
 def _zone(name: str) -> str:

@@ -206,7 +206,7 @@ def test_a_table_is_read_protected_and_by_business_day(spark, world):
     ingest(feeds=(BUYERS, BOUGHT), from_ds=DAY)
     (buyer,) = spark.table(f"raw.{BUYERS}").collect()
     keys = privacy.read_keys(str(key_path()))
-    assert buyer.phone_hash == privacy.keyed_hash(keys, "phone", "+8613812345678")
+    assert buyer.phone_hash == privacy.keyed_hash(keys, "phone", "+8613812345678", "CN")
     assert (buyer.phone_mask, buyer.latitude) == ("138****5678", 31.23)
     assert "phone" not in buyer.asDict() and "email" not in buyer.asDict()
     sealed = (f"raw.{BUYERS}", "id_number", privacy.key_row("c1"))

@@ -14,7 +14,7 @@ import yaml
 from ingestion import masks, privacy, protect, reveal, rotate, run
 from ingestion.feeds import PATH, load_feeds
 from tests.conftest import PROJECT, mdp
-from tests.unit.test_masks import TEXTS, UNTOUCHED
+from tests.unit.test_masks import TEXTS, TEXTS_OF, UNTOUCHED
 from warehouse import keys, stages, state
 from warehouse.errors import PlatformError
 
@@ -109,10 +109,21 @@ def opened(spark) -> dict[str, set]:
 def test_java_and_python_mask_a_text_alike(spark):
     long = ["a" * 50_000, "1" * 50_000, "+" + "1-" * 25_000, "a@" + "b." * 25_000, "x@" + "b" * 50_000, "1 " * 25_000]
     mixed = [f"{a} {b}" for a, _ in TEXTS for b in UNTOUCHED[:8]] + [f"{a}{b}" for a, _ in TEXTS for b, _ in TEXTS[:6]]
-    texts = [None, *(written for written, _ in TEXTS), *UNTOUCHED, *mixed, *long]
+    texts = [
+        None,
+        *(written for written, _ in TEXTS),
+        *(written for _, written, _ in TEXTS_OF),
+        *UNTOUCHED,
+        *mixed,
+        *long,
+    ]
     frame = spark.createDataFrame(list(enumerate(texts)), "n int, text string")
-    masked = frame.selectExpr("n", f"{protect.redaction('text')} as text").orderBy("n").toArrow()
-    assert masked.column("text").to_pylist() == [masks.redact(text) for text in texts]
+    countries = ("CN", "DE", "US", "IT")
+    masked = (
+        frame.selectExpr("n", *[f"{protect.redaction('text', c)} as {c}" for c in countries]).orderBy("n").toArrow()
+    )
+    for country in countries:
+        assert masked.column(country).to_pylist() == [masks.redact(text, country) for text in texts]
     assert len(texts) > 400
 
 
@@ -145,6 +156,15 @@ def test_every_action_on_the_engine(spark, world):
         "home": {"type": "string", "class": "personal", "action": "mask", "format": "address"},
         "login": {"type": "string", "class": "personal", "action": "hash", "format": "plain"},
         "gone": {"type": "string", "class": "secret", "action": "drop"},
+        "land": {"type": "string", "class": "internal"},
+        "phone": {
+            "type": "string",
+            "class": "personal",
+            "action": "hash_and_mask",
+            "format": "phone",
+            "country_column": "land",
+        },
+        "fax": {"type": "string", "class": "personal", "action": "hash", "format": "phone", "country": "DE"},
         **{name: {"type": kind, "class": "secret", "action": "encrypt"} for name, kind in secrets.items()},
     }
     path = world / "all.yml"
@@ -153,7 +173,8 @@ def test_every_action_on_the_engine(spark, world):
     feed = load_feeds(path)["hide__all"]
     frame = spark.sql(
         "select 7 as id, 'ring 13812345678' as note, '6222 0213 8123 4567' as card, '北京市海淀区中关村大街1号' as home, "
-        "'lina' as login, 'x' as gone, true as secret_flag, 42L as secret_count, date'2024-03-05' as secret_day, "
+        "'lina' as login, 'x' as gone, 'US' as land, '(201) 555-0123' as phone, '0171 1234567' as fax, "
+        "true as secret_flag, 42L as secret_count, date'2024-03-05' as secret_day, "
         "timestamp'2024-03-05 01:00:00' as secret_at, cast(10 as decimal(18,2)) as secret_sum"
     )
     stored = protect.protect(frame, feed)
@@ -167,6 +188,8 @@ def test_every_action_on_the_engine(spark, world):
         "home_mask": "北京市海淀区****",
     }
     ring = privacy.read_keys(str(keys.key_path()))
+    hashes = [privacy.keyed_hash(ring, "phone", number) for number in ("+12015550123", "+491711234567")]
+    assert [row["phone_hash"], row["fax_hash"]] == hashes and row["phone_mask"] == "******0123"
     assert row["card_hash"] == privacy.keyed_hash(ring, "bank_card", "6222021381234567")
     clear = [
         privacy.decrypt(ring, row[f"{name}_enc"], feed.raw_table, name, privacy.key_row("7"), row["key_id"])

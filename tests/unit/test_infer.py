@@ -1,5 +1,6 @@
 """Proposed blocks from a database's schema and from sample lines, and the guesses in them."""
 
+import json
 import re
 
 import pytest
@@ -17,7 +18,7 @@ from warehouse.errors import PlatformError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_SPOOL_URI", "MDP_KAFKA_SERVERS", "MDP_FEEDS", "MDP_TZ"):
+    for name in ("MDP_SPOOL_URI", "MDP_KAFKA_SERVERS", "MDP_FEEDS", "MDP_TZ", "MDP_COUNTRY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     return tmp_path
@@ -134,13 +135,55 @@ def test_blocks_round_trip_with_their_comments():
     assert "# review: x # y" in text and scalar("a") == "a"
 
 
+# -- the country --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("country", "value", "action"),
+    [
+        ("DE", "0171 1234567", "hash_and_mask"), ("DE", "01711234567", "hash_and_mask"), ("DE", "030/1234567", "hash_and_mask"),
+        ("DE", "20240305", None), ("DE", "4711", None), ("CN", "01711234567", None), ("SG", "81234567", None),
+        ("SG", "8123 4567", "hash_and_mask"),
+    ],
+)  # fmt: skip
+def test_a_phone_number_is_seen_in_the_companys_country(monkeypatch, country, value, action):
+    monkeypatch.setenv("MDP_COUNTRY", country)
+    assert guess_column("ref", "string", [value]).action == action
+
+
+def test_a_block_says_by_which_country_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDP_COUNTRY", "DE")
+    lines = [
+        {"event_id": f"e{n}", "occurred_at": "2026-01-31T10:00:00Z", "phone": "0171 1234567", "note": "x"}
+        for n in range(3)
+    ]
+    path = tmp_path / "calls-2026-01-31.jsonl"
+
+    def block(lines):
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return infer.propose_files([path], None, "app__calls").text
+
+    text = block(lines)
+    feed = feeds_of(text, tmp_path)["app__calls"]
+    assert (feed.country, feed.country_column) == ("DE", None) and feed.country_of("phone") == ("DE", None)
+    assert "  country: DE  # review: of numbers without +" in text
+    feed = feeds_of(block([line | {"country": "at"} for line in lines]), tmp_path)["app__calls"]
+    assert (feed.country, feed.country_column) == (None, "country")
+    assert feed.country_of("phone") == (None, "country") and feed.country_of("note") == ("DE", None)
+    text = block([line | {"country": "Austria"} for line in lines])
+    assert feeds_of(text, tmp_path)["app__calls"].country == "DE", "a country's name is not two letters"
+    assert "country" not in block(
+        [{k: v for k, v in line.items() if k in ("event_id", "occurred_at")} for line in lines]
+    )
+
+
 # -- the commands -----------------------------------------------------------------------------------------------------
 
 
 def test_check_and_list(tmp_path):
     lines = mdp("feed", "check", home=tmp_path).stdout.splitlines()
     assert len(lines) == len(load_feeds())
-    assert re.match(r"crm__customers +jdbc +crm\.customers full; 19 columns; phone hash_and_mask, ", lines[0])
+    assert re.match(r"crm__customers +jdbc +crm\.customers full; 19 columns; phone hash_and_mask \(CN\), ", lines[0])
     listed = mdp("feed", "list", home=tmp_path).stdout.splitlines()
     assert len(listed) == len(lines) and listed[-1].split()[-1] == "raw.ads__events"
     wrong = tmp_path / "wrong.yml"

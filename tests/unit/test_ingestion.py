@@ -7,18 +7,20 @@ import pytest
 import yaml
 
 from ingestion import collect, door, jdbc, plan, progress, spool, topics, values
-from ingestion.feeds import load_feeds, pick
+from ingestion.feeds import PATH, load_feeds, pick
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
 from warehouse import state
 from warehouse.errors import PlatformError
 
 DAY = "2024-03-05"
+HOME = {"type": "string", "class": "personal", "action": "mask", "format": "address"}
+NUMBER = {"type": "string", "class": "personal", "action": "hash_and_mask", "format": "id_number"}
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_STATE_URL", "MDP_SPOOL_URI", "MDP_KEY_FILE", "MDP_CRM_URL"):
+    for name in ("MDP_STATE_URL", "MDP_SPOOL_URI", "MDP_KEY_FILE", "MDP_CRM_URL", "MDP_COUNTRY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     monkeypatch.setenv("MDP_TZ", "Asia/Shanghai")
@@ -31,8 +33,6 @@ def home(tmp_path, monkeypatch):
 
 def _faults(tmp_path, change) -> str:
     """The message that a changed copy of two real feeds gives."""
-    from ingestion.feeds import PATH
-
     blocks = yaml.safe_load(PATH.read_text())
     blocks = {name: blocks[name] for name in ("crm__customers", "crm__orders", "web__events")}
     change(blocks)
@@ -85,10 +85,36 @@ def test_the_shipped_feeds_hold():
         ),
         (
             lambda b: b["crm__customers"]["columns"]["phone"].update(clas="x"),
-            "unknown key 'clas' in columns.phone; allowed keys: action, allowed, class, format, required, time_format, type",
+            "unknown key 'clas' in columns.phone; allowed keys: action, allowed, class, country, country_column, format, ",
         ),
         (lambda b: b["crm__customers"]["columns"]["phone"].pop("format"), "columns.phone needs a format"),
         (lambda b: b["crm__customers"]["columns"]["city"].update(type="text"), "key 'columns.city.type' is 'text'"),
+        (lambda b: b["crm__customers"].update(country="UK"), "country is 'UK': no numbers are known of such a country"),
+        (lambda b: b["crm__customers"].update(country="de"), "key 'country' is 'de'"),
+        (
+            lambda b: b["crm__customers"].update(country_column="land"),
+            "names 'land' as its country_column, which is not",
+        ),
+        (
+            lambda b: b["crm__customers"]["columns"]["phone"].update(country_column="birth_year"),
+            "names 'birth_year' as its country_column, which is no string",
+        ),
+        (
+            lambda b: (
+                b["crm__customers"]["columns"].update(id_number=NUMBER) or b["crm__customers"].update(country="DE")
+            ),
+            "reads 'id_number' as id_number, which is known for CN only, and its country is DE: encrypt it, or hash it as plain",
+        ),
+        (
+            lambda b: (
+                b["crm__customers"]["columns"].update(home=HOME) or b["crm__customers"].update(country_column="city")
+            ),
+            "reads 'home' as address, which is known for CN only, and its country is what its city says",
+        ),
+        (
+            lambda b: b["web__events"].update(country_column="platform"),
+            "redacts 'search_term', and a text is read for one country: give the column its country, such as `country: CN`",
+        ),
         (lambda b: b["crm__customers"].update(key=["phone"]), "has 'phone' in its key, which does not pass"),
         (lambda b: b["crm__customers"]["columns"].update(phone_hash=b["crm__customers"]["columns"]["city"]), "twice"),
         (lambda b: b["web__events"].update(pattern="*.jsonl"), "feed web__events: it needs {date} once in its pattern"),
@@ -114,6 +140,26 @@ def test_a_wrong_key_gets_a_sentence(tmp_path, change, said):
     message = _faults(tmp_path, change)
     assert message.startswith("feeds.yml: feed ")
     assert said in message
+
+
+def test_a_country_is_the_columns_own_else_the_feeds_else_the_companys(tmp_path, monkeypatch):
+    blocks = yaml.safe_load(PATH.read_text())
+    columns = blocks["crm__customers"]["columns"]
+    blocks["crm__customers"]["country"] = "DE"
+    columns["work"] = columns["phone"] | {"country_column": "city", "country": "AT"}
+    columns["home"] = HOME | {"country": "CN"}
+    path = tmp_path / "feeds.yml"
+    path.write_text(yaml.safe_dump(blocks))
+    feeds = load_feeds(path)
+    found = {name: feeds["crm__customers"].country_of(name) for name in ("phone", "work", "home")}
+    assert found == {"phone": ("DE", None), "work": ("AT", "city"), "home": ("CN", None)}
+    assert feeds["web__events"].country_of("search_term") == ("CN", None)
+    monkeypatch.setenv("MDP_COUNTRY", "FR")
+    assert load_feeds(path)["web__events"].country_of("search_term") == ("FR", None)
+    for wrong, said in (("France", "is not a country"), ("ZZ", "no phone numbers are known")):
+        monkeypatch.setenv("MDP_COUNTRY", wrong)
+        with pytest.raises(PlatformError, match=f"MDP_COUNTRY='{wrong}'.* {said}"):
+            load_feeds(path)
 
 
 def test_all_faults_are_said_at_once(tmp_path):

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from ingestion.masks import HIDDEN, MASK, mask_address, mask_email, redact
+from ingestion.masks import HIDDEN, MASK, mask, mask_address, mask_email, redact
 
 # format, what is written, what is shown
 SHOWN = [
@@ -91,13 +91,13 @@ SHOWN = [
 
 @pytest.mark.parametrize(("kind", "written", "shown"), SHOWN)
 def test_a_mask_shows_what_is_promised(kind, written, shown):
-    assert MASK[kind](written) == shown
+    assert mask(kind, written, "CN") == shown
 
 
 @pytest.mark.parametrize("kind", MASK)
 @pytest.mark.parametrize("nothing", [None, "", "  ", "\u3000"])
 def test_nothing_stays_nothing(kind, nothing):
-    assert MASK[kind](nothing) is None
+    assert mask(kind, nothing, "CN") is None
 
 
 ALPHABETS = (
@@ -136,17 +136,17 @@ def test_no_value_makes_a_mask_show_more_than_promised(kind):
     pattern, most = PROMISED[kind]
     shown_some = 0
     for value in _values(20_000):
-        mask = MASK[kind](value)
-        if mask is None:
+        shown = mask(kind, value, "CN")
+        if shown is None:
             continue
-        assert mask == HIDDEN or re.fullmatch(pattern, mask), (value, mask)
+        assert shown == HIDDEN or re.fullmatch(pattern, shown), (value, shown)
         plain = "".join(c for c in unicodedata.normalize("NFKC", value) if c.isalnum()).lower()
-        visible = "".join(c for c in mask if c.isalnum()).lower()
+        visible = "".join(c for c in shown if c.isalnum()).lower()
         shown_some += bool(visible)
-        assert kind in ("address", "email") or not plain or visible != plain, (value, mask)
-        assert most is None or len(visible) <= most, (value, mask)
+        assert kind in ("address", "email") or not plain or visible != plain, (value, shown)
+        assert most is None or len(visible) <= most, (value, shown)
         if kind != "address":
-            assert value.strip() not in mask or not plain, (value, mask)
+            assert value.strip() not in shown or not plain, (value, shown)
     assert shown_some > 20, "the values made up never showed a part"
 
 
@@ -197,6 +197,19 @@ TEXTS = [
     # A number of eleven digits that begins like a mobile phone cannot be told from one: it is masked, whatever it is.
     ("order 13812345678", "order 138****5678"),
 ]  # fmt: skip
+# Country, what is written, what is left: what is found everywhere, and the country's own numbers.
+TEXTS_OF = [
+    ("DE", "ruf 0171 1234567 oder 0171/1234567 an", "ruf **** oder **** an"),
+    ("DE", "Büro (030) 1234-5678, mobil 01711234567.", "Büro ****, mobil ****."),
+    ("DE", "0049 171 1234567; +49 171 1234567; 138 1234 5678", "****; 491****4567; 138****5678"),
+    ("DE", "Bestellung 20240305-118, 49,90 EUR, PLZ 10115", "Bestellung 20240305-118, 49,90 EUR, PLZ 10115"),
+    ("US", "call (201) 555-0123, 1-201-555-0123 or 2015550123", "call ****, **** or ****"),
+    ("US", "at 1718000000 order 118-1234567", "at 1718000000 order 118-1234567"),
+    ("GB", "tel 07400 123456 / 020 7946 0958", "tel **** / ****"),
+    ("JP", "携帯０９０−１２３４−５６７８ 090-1234-5678", "携帯０９０−１２３４−５６７８ ****"),
+    ("SG", "wa 8123 4567", "wa ****"),
+    ("CN", "0171 1234567 (201) 555-0123", "0171 1234567 (201) 555-0123"),
+]  # fmt: skip
 UNTOUCHED = [
     "", "running shoes", "iphone 15 pro max 256gb", "1381234567", "order 138123456789", "20240305123456789",
     "202403051201567", "1718000000000", "1718000000", "12345678901", "2024-03-05 13:15:22.123", "9787302511234",
@@ -211,6 +224,12 @@ UNTOUCHED = [
 def test_a_text_loses_phones_mails_and_id_numbers(written, left):
     assert redact(written) == left
     assert redact(left) == left, "masking again changes nothing"
+
+
+@pytest.mark.parametrize(("country", "written", "left"), TEXTS_OF)
+def test_a_text_loses_the_numbers_of_its_country(country, written, left):
+    assert redact(written, country) == left
+    assert redact(left, country) == left, "masking again changes nothing"
 
 
 @pytest.mark.parametrize("text", UNTOUCHED)
@@ -232,9 +251,10 @@ def test_every_phone_hides_in_any_text():
 
 
 @pytest.mark.parametrize("text", ["a" * 50_000, "1" * 50_000, "+" + "1-" * 25_000, "a@" + "b." * 25_000, "1 " * 25_000])
-def test_a_long_line_costs_no_more_than_its_length(text):
+@pytest.mark.parametrize("country", ["CN", "DE", "US"])
+def test_a_long_line_costs_no_more_than_its_length(text, country):
     import time
 
     began = time.process_time()
-    redact(text)
+    redact(text, country)
     assert time.process_time() - began < 2

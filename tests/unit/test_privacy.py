@@ -34,14 +34,17 @@ def _key_file(folder, byte: bytes) -> str:
 
 
 def test_every_way_of_writing_a_phone_hashes_alike(keys):
-    assert {privacy.normalise_phone(p) for p in PHONES} == {"+8613812345678"}
-    assert len({privacy.keyed_hash(keys, "phone", p) for p in PHONES}) == 1
+    assert {privacy.normalise_phone(p, "CN") for p in PHONES} == {"+8613812345678"}
+    assert len({privacy.keyed_hash(keys, "phone", p, "CN") for p in PHONES}) == 1
 
 
-def test_other_numbers_stay_other_numbers():
-    assert privacy.normalise_phone("+1 381 234 5678") == "+13812345678"
-    assert privacy.normalise_phone("010-6278 1234") == "+861062781234"
-    assert privacy.normalise_phone("13812345679") != privacy.normalise_phone("13812345678")
+def test_people_of_two_countries_do_not_join(keys):
+    one, other, unknown = (
+        privacy.keyed_hash(keys, "phone", "0171 12345678", country) for country in ("DE", "CN", None)
+    )
+    assert one == privacy.keyed_hash(keys, "phone", "+49 171 12345678", "CN") and one != other
+    assert unknown is None, "a number whose country nobody knows is not joined with any"
+    assert privacy.keyed_hash(keys, "phone", "000000", "DE") is None
 
 
 def test_emails_join_in_any_case_and_with_blanks(keys):
@@ -90,13 +93,13 @@ def test_a_number_that_is_no_birth_date_gets_no_century(keys):
 
 @pytest.mark.parametrize("nothing", [None, "", "  ", "n/a"])
 def test_nothing_to_hash_is_null(keys, nothing):
-    assert privacy.keyed_hash(keys, "phone", nothing) is None
+    assert privacy.keyed_hash(keys, "phone", nothing, "CN") is None
 
 
 def test_a_hash_belongs_to_one_purpose_and_one_key(keys, tmp_path):
     other = privacy.read_keys(_key_file(tmp_path, b"b"))
     text = "+8613812345678"  # normalises to itself for both purposes
-    made = {privacy.keyed_hash(k, kind, text) for k in (keys, other) for kind in ("phone", "email", "plain")}
+    made = {privacy.keyed_hash(k, kind, text, "CN") for k in (keys, other) for kind in ("phone", "email", "plain")}
     assert len(made) == 6
     assert all(len(h) == 64 and set(h) <= set("0123456789abcdef") for h in made)
 
@@ -190,7 +193,9 @@ def test_a_ring_hashes_with_its_first_block_and_seals_with_its_last(keys, tmp_pa
     old = privacy.encrypt(keys, "110101199003070011", *place)
     ring = privacy.read_keys(_ring(tmp_path, b"a", b"b"))
     for kind in privacy.NORMALISE:
-        assert privacy.keyed_hash(ring, kind, "13812345678") == privacy.keyed_hash(keys, kind, "13812345678")
+        assert privacy.keyed_hash(ring, kind, "13812345678", "CN") == privacy.keyed_hash(
+            keys, kind, "13812345678", "CN"
+        )
     new = privacy.encrypt(ring, "110101199003070011", *place)
     assert new != old and ring.newest != keys.newest
     assert privacy.decrypt(ring, new, *place) == privacy.decrypt(ring, new, *place, ring.newest) == "110101199003070011"
@@ -245,8 +250,9 @@ def test_what_is_encrypted_of_a_value_is_exact(value, text):
 
 def test_what_leaves_the_door_holds_no_clear_value(tmp_path):
     actions = [
-        ("phone", "hash_and_mask", "phone"), ("email", "hash", "email"), ("id_number", "encrypt", None),
-        ("latitude", "coarsen", None), ("full_name", "mask", "name"), ("limit", "encrypt", None),
+        ("phone", "hash_and_mask", "phone", "CN", None), ("email", "hash", "email", "CN", None),
+        ("id_number", "encrypt", None, "CN", None), ("latitude", "coarsen", None, "CN", None),
+        ("full_name", "mask", "name", "CN", None), ("limit", "encrypt", None, "CN", None),
     ]  # fmt: skip
     given = {
         "phone": pa.array(["13812345678", None]),
@@ -265,7 +271,7 @@ def test_what_leaves_the_door_holds_no_clear_value(tmp_path):
     assert list(first) == made
     assert (first["phone_mask"], first["latitude"], first["full_name_mask"]) == ("138****5678", 31.23, "李*")
     assert privacy.decrypt(keys, first["limit_enc"], "raw.crm__customers", "limit", C1) == "5000.00"
-    assert first["phone_hash"] == privacy.keyed_hash(keys, "phone", "13812345678")
+    assert first["phone_hash"] == privacy.keyed_hash(keys, "phone", "13812345678", "CN")
     assert privacy.decrypt(keys, first["id_number_enc"], "raw.crm__customers", "id_number", C1) == "110101199003070011"
     for clear in ("13812345678", "li.na", "110101", "娜", "5000"):
         assert clear not in str(first)
@@ -273,8 +279,32 @@ def test_what_leaves_the_door_holds_no_clear_value(tmp_path):
 
 
 def test_masks_need_no_key():
-    work = arrow_protector(["phone"], [("phone", "mask", "phone")], ["id"], "raw.x", None, None)
+    work = arrow_protector(["phone"], [("phone", "mask", "phone", "CN", None)], ["id"], "raw.x", None, None)
     assert work(pa.array(["13812345678"])).to_pylist() == [{"phone_mask": "138****5678"}]
+
+
+def test_each_row_is_read_in_its_own_country(keys, tmp_path):
+    rows = [("0171 1234567", "DE"), ("0171 1234567", " de "), ("(201) 555-0123", "US"), ("0171 1234567", "UK"),
+            ("0171 1234567", ""), ("+49 171 1234567", None), ("13812345678", None), (None, "DE")]  # fmt: skip
+    taken = [pa.array([phone for phone, _ in rows]), pa.array([country for _, country in rows])]
+    path = _key_file(tmp_path, b"a")
+
+    def made(fallback):
+        action = ("phone", "hash_and_mask", "phone", fallback, "land")
+        found = arrow_protector(["phone", "land"], [action], ["id"], "raw.x", path, keys.newest)(*taken).to_pylist()
+        return [(row["phone_hash"], row["phone_mask"]) for row in found]
+
+    german, american, chinese = (
+        (privacy.keyed_hash(keys, "phone", number), shown)
+        for number, shown in (
+            ("+491711234567", "******4567"),
+            ("+12015550123", "******0123"),
+            ("+8613812345678", "138****5678"),
+        )
+    )
+    abroad, none = (german[0], "491*****4567"), (None, "****")
+    assert made(None) == [german, german, american, none, none, abroad, none, (None, None)]
+    assert made("CN") == [german, german, american, none, none, abroad, chinese, (None, None)]
 
 
 def test_rows_of_an_older_key_are_sealed_anew_and_no_others(keys, tmp_path):
@@ -337,6 +367,8 @@ def test_a_column_reaches_raw_under_these_names(keys, stored):
         ({"class": "personal", "action": "redact", "type": "int"}, "is int: only a string can be masked, hashed or redacted"),
         ({"class": "personal", "action": "mask", "format": "phone", "type": "bigint"}, "is bigint: only a string"),
         ({"class": "secret", "action": "encrypt", "type": "double"}, "is double, which has no exact text to encrypt"),
+        ({"class": "internal", "country": "DE"}, "has a country, by which only phone, id_number, address and redact read"),
+        ({"class": "personal", "action": "hash", "format": "phone", "country": "XX"}, "is 'XX': no numbers are known of such"),
         ({"class": "personal", "action": "coarsen"}, "is string: only a double can be coarsened"),
     ],
 )  # fmt: skip
