@@ -19,10 +19,10 @@ from expectations.rules import (
     unique,
     volume,
 )  # fmt: skip
-from expectations.scope import CHANNELS, Scope, Volume
+from expectations.scope import CHANNELS, LEAST, MOST, Scope, Volume, least
 from warehouse import tables
+from warehouse.settings import settings
 
-LEAST, MOST = 0.4, 2.5  # of the usual volume per day: weekends and campaigns stay inside, an outage does not
 # Quarantine reason (its part before the colon) → largest share of a log feed's rows.
 REASONS = {
     "future": 0.01, "too_late": 0.02, "malformed_json": 0.02, "missing_field": 0.01, "bad_timestamp": 0.01,
@@ -44,17 +44,24 @@ def _volume_of(scope: Scope, table: str) -> Volume:
     return scope.volumes[table.split(".")[1]]
 
 
-def _usual(seen: Volume, sigmas: float = SIGMAS) -> Rule:
+def _usual(scope: Scope, table: str, sigmas: float = SIGMAS) -> Rule:
     """Rows per day against the average of the loads before; for a first load only that there are any.
 
     `sigmas` is how many standard deviations of a Poisson count chance may add: few rows say little.
     """
+    seen = _volume_of(scope, table)
     if seen.usual_per_day is None:
         return volume(1, None, "the first load has rows")
     low, high = (share * seen.usual_per_day * seen.n_days for share in (LEAST, MOST))
     days = "" if seen.n_days == 1 else f" over {seen.n_days} days"
     words = f"as many rows as usual ({seen.usual_per_day:,.0f} a day{days})"
-    return volume(low - sigmas * math.sqrt(low), high + sigmas * math.sqrt(high), words)
+    is_closed = scope.ds in settings().closed_days
+    return volume(0 if is_closed else least(low, sigmas), high + sigmas * math.sqrt(high), words)
+
+
+def _fresh(scope: Scope, table: str, column: str, words: str) -> tuple[Rule, ...]:
+    """What should have come today did come, where chance or a closed day do not explain that nothing did."""
+    return () if scope.may_be_silent(table.split(".")[1]) else (newest(column, scope.ds, words),)
 
 
 def _not_shrunk(seen: Volume, what: str) -> Rule:
@@ -94,8 +101,8 @@ def _web_events(scope: Scope) -> Suite:
     columns = "event_type, user_id, is_logged_in, device_id, session_id, duration_ms"
     n, accepted = max(seen.n_rows, 1), "reason is null"
     rules = (
-        _usual(seen),
-        newest("received_date", scope.ds, "a file of the day itself has arrived"),
+        _usual(scope, tables.RAW_WEB_EVENTS),
+        *_fresh(scope, tables.RAW_WEB_EVENTS, "received_date", "a file of the day itself has arrived"),
         share("missing_user", "user_id", "user_id is null", 0.10, "events after login carry a user id",
               among=f"is_logged_in and {accepted}", n=n),
         share("no_subject", "device_id", "user_id is null and device_id is null", 0.02,
@@ -107,7 +114,8 @@ def _web_events(scope: Scope) -> Suite:
         *_door(seen),
     )  # fmt: skip
     frame = _with_quarantine(tables.RAW_WEB_EVENTS, tables.QUARANTINE_WEB_EVENTS, columns, scope)
-    return Suite(tables.RAW_WEB_EVENTS, frame, ("event_id", "received_date"), rules)
+    silent = scope.may_be_silent("web__events")
+    return Suite(tables.RAW_WEB_EVENTS, frame, ("event_id", "received_date"), rules, optional=silent)
 
 
 def _ad_events(scope: Scope) -> Suite:
@@ -115,8 +123,8 @@ def _ad_events(scope: Scope) -> Suite:
     columns = "event_type, impression_id, campaign_id, channel, position"
     shown, n = "reason is null and event_type = 'impression'", max(seen.n_rows, 1)
     rules = (
-        _usual(seen),
-        newest("received_date", scope.ds, "a file of the day itself has arrived"),
+        _usual(scope, tables.RAW_AD_EVENTS),
+        *_fresh(scope, tables.RAW_AD_EVENTS, "received_date", "a file of the day itself has arrived"),
         share("no_campaign", "campaign_id", "campaign_id is null", 0.02, "impressions name their campaign",
               among=shown, n=n),
         share("unknown_channel", "channel", f"channel not in ({', '.join(map(repr, CHANNELS))})", 0.01,
@@ -128,13 +136,14 @@ def _ad_events(scope: Scope) -> Suite:
         *_door(seen),
     )  # fmt: skip
     frame = _with_quarantine(tables.RAW_AD_EVENTS, tables.QUARANTINE_AD_EVENTS, columns, scope)
-    return Suite(tables.RAW_AD_EVENTS, frame, ("event_id", "received_date"), rules)
+    silent = scope.may_be_silent("ads__events")
+    return Suite(tables.RAW_AD_EVENTS, frame, ("event_id", "received_date"), rules, optional=silent)
 
 
 def _orders(scope: Scope) -> Suite:
     seen = _volume_of(scope, tables.RAW_ORDERS)
     rules = (
-        _usual(seen),
+        _usual(scope, tables.RAW_ORDERS),
         unique("order_id", seen.n_rows, "each order is there once in a load"),
         at_least("amount_cny", 0.01, "amounts are above zero"),
         one_of("channel", (*CHANNELS, "organic")),
@@ -147,7 +156,7 @@ def _orders(scope: Scope) -> Suite:
 def _order_items(scope: Scope) -> Suite:
     seen = _volume_of(scope, tables.RAW_ORDER_ITEMS)
     rules = (
-        _usual(seen),
+        _usual(scope, tables.RAW_ORDER_ITEMS),
         unique("order_item_id", seen.n_rows, "each order item is there once in a load"),
         at_least("quantity", 1, "quantities are at least 1"),
         at_least("unit_price_cny", 0.01, "unit prices are above zero"),
@@ -157,15 +166,15 @@ def _order_items(scope: Scope) -> Suite:
 
 
 def _channel_spend(scope: Scope) -> Suite:
-    seen = _volume_of(scope, tables.RAW_CHANNEL_SPEND)
+    is_closed = scope.ds in settings().closed_days
     frame = f"select *, cast(spend_date as string) as spend_day from {tables.RAW_CHANNEL_SPEND} where ds = '{scope.ds}'"
     rules = (
-        _usual(seen, sigmas=0),  # one row per channel and day: no chance in it
-        newest("spend_day", scope.ds, "the day's spend has been booked"),
+        _usual(scope, tables.RAW_CHANNEL_SPEND, sigmas=0),  # one row per channel and day: no chance in it
+        *(() if is_closed else (newest("spend_day", scope.ds, "the day's spend has been booked"),)),
         at_least("spend_cny", 0, "spend is not negative"),
         one_of("channel", CHANNELS),
     )
-    return Suite(tables.RAW_CHANNEL_SPEND, frame, ("spend_id",), rules)
+    return Suite(tables.RAW_CHANNEL_SPEND, frame, ("spend_id",), rules, optional=is_closed)
 
 
 def _customers(scope: Scope) -> Suite:

@@ -155,9 +155,9 @@ def total(name: str, column: str, high: float, words: str, of: str | None = None
     return Rule(name, column, words, rule, bounds, derived=of)
 
 
-def filled(column: str, missing_at_most: float, words: str) -> Rule:
-    """At most a share of the rows has no `column`."""
-    return share(f"{column}_missing", column, f"{column} is null", missing_at_most, words)
+def filled(column: str, missing_at_most: float, words: str, n: int | None = None) -> Rule:
+    """At most a share of the rows has no `column`; with their number `n`, chance is allowed."""
+    return share(f"{column}_missing", column, f"{column} is null", missing_at_most, words, n=n)
 
 
 def unique(column: str, n: int, words: str) -> Rule:

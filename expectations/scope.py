@@ -1,13 +1,24 @@
 """What a gate looks at: the days, and what the state database says was loaded."""
 
+import math
 from dataclasses import dataclass
 
+from expectations.rules import SIGMAS
 from warehouse import stages, state
 from warehouse.dates import days_between
+from warehouse.settings import settings
 
 CHANNELS = ("search", "information_feed", "short_video", "social", "display")
 USUAL_LOADS = 60  # what is usual changes with the company
 PLANS = ("basic", "silver", "gold")
+
+
+LEAST, MOST = 0.4, 2.5  # of the usual volume per day: weekends and campaigns stay inside, an outage does not
+
+
+def least(n: float, sigmas: float = SIGMAS) -> float:
+    """How few rows chance may leave of `n` expected ones, at `sigmas` standard deviations of a Poisson count."""
+    return n - sigmas * math.sqrt(n)
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,20 @@ class Scope:
         """SQL condition of the days."""
         return f"ds between '{self.first_ds}' and '{self.ds}'"
 
+    def may_be_silent(self, feed: str) -> bool:
+        """Whether chance alone may bring no row of `feed` on the day (it brings few), or the company is closed."""
+        if self.ds in settings().closed_days:
+            return True
+        seen = self.volumes.get(feed)
+        if seen is None:
+            return False
+        usual = seen.n_arrived / seen.n_days if seen.usual_per_day is None else seen.usual_per_day
+        return least(usual * LEAST) <= 0
+
+    def n_rows(self, feed: str) -> int:
+        """Rows that the day's own load brought, at least 1: what a share's limit allows to chance depends on it."""
+        return max(self.volumes[feed].n_rows, 1) if feed in self.volumes else 1
+
     def n_loaded(self, *feeds: str) -> int:
         """Rows that `feeds` (all, if none is named) loaded for the days; a load may hold older days, too."""
         return state.n_rows_loaded(self.first_ds, self.ds, feeds)
@@ -48,13 +73,17 @@ def make_scope(gate: str, ds: str, from_ds: str | None) -> Scope:
     A load and predictions are of one day (a history load too: its partition is that of its last day). The dbt layers
     rebuild the late window, and everything up to their newest day when an old day is redone.
     """
-    if gate == "raw":
-        volumes = {x.feed: _volume(x) for x in state.loads(ds) if x.status == "published"}
-        first = [x.inputs.get("first") or ds for x in state.loads(ds)]
-        return Scope(min([from_ds or ds, *first]), ds, volumes)
     if gate == "predictions":
         return Scope(ds, ds, {})
-    return Scope(*stages.rewrites(f"gate_{gate}", ds, from_ds), {})
+    if gate == "raw":
+        first = [x.inputs.get("first") or ds for x in state.loads(ds)]
+        return Scope(min([from_ds or ds, *first]), ds, _volumes(ds))
+    first, last = stages.rewrites(f"gate_{gate}", ds, from_ds)
+    return Scope(first, last, _volumes(last))
+
+
+def _volumes(ds: str) -> dict[str, Volume]:
+    return {x.feed: _volume(x) for x in state.loads(ds) if x.status == "published"}
 
 
 def _volume(load: state.Load) -> Volume:
@@ -62,7 +91,7 @@ def _volume(load: state.Load) -> Volume:
     covered, rows = 0, 0
     for past in earlier:
         span = _days_covered(past)
-        if span:
+        if span and past.ds not in settings().closed_days:
             covered, rows = covered + span, rows + past.n_rows + (past.n_quarantined or 0)
     return Volume(
         n_rows=load.n_rows,

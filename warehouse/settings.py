@@ -4,9 +4,11 @@ Laptop and cluster differ only here: without MDP_CONNECT_URL and MDP_THRIFT_HOST
 ports come from `run.json`; with them nothing local is started.
 """
 
+import functools
 import os
 import sys
 from dataclasses import dataclass
+from datetime import date, timedelta
 from pathlib import Path
 
 from warehouse.errors import PlatformError
@@ -38,6 +40,7 @@ class Settings:
     quick_compiler: bool
     sample: bool
     schedule: str | None
+    closed_days: frozenset[str]
     webhook: str | None
 
     @property
@@ -83,6 +86,7 @@ def settings() -> Settings:
         quick_compiler=_choice("MDP_ENGINE_COMPILER", "quick", "full") == "quick",
         sample=sample,
         schedule=None if (env("MDP_SCHEDULE") or "none").lower() == "none" else env("MDP_SCHEDULE"),
+        closed_days=_days("MDP_CLOSED_DAYS"),
         webhook=env("MDP_ALERT_WEBHOOK") or None,
     )
 
@@ -94,6 +98,23 @@ def load_env_file() -> None:
         from dotenv import load_dotenv
 
         load_dotenv(path, override=False)
+
+
+@functools.cache
+def _span(text: str) -> frozenset[str]:
+    """The days of `text`: a day, or two days with .. between; ValueError if it is neither."""
+    first, _, last = text.strip().partition("..")
+    begin, end = date.fromisoformat(first), date.fromisoformat(last or first)
+    return frozenset((begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1))
+
+
+def _days(name: str) -> frozenset[str]:
+    try:
+        return frozenset().union(*(_span(part) for part in (os.environ.get(name) or "").split(",") if part.strip()))
+    except ValueError:
+        raise PlatformError(
+            f"{name} is {os.environ[name]!r}: write days and spans, for example 2026-02-16..2026-02-22, 2026-05-01"
+        ) from None
 
 
 def whole(name: str, default: int) -> int:

@@ -25,7 +25,14 @@ def fill(n_days: int) -> None:
             inputs = {"first": ds, "start": ds, "released": []}
             if feed.kind == "files":
                 name = f"{feed.name}-{ds}.jsonl"
-                file = {"name": name, "digest": f"{feed.name} {ds}", "n_bytes": 1, "modified": 0, "day": ds, "n_lines": 9}
+                file = {
+                    "name": name,
+                    "digest": f"{feed.name} {ds}",
+                    "n_bytes": 1,
+                    "modified": 0,
+                    "day": ds,
+                    "n_lines": 9,
+                }
                 inputs["files"] = [file]
                 files.append(dict(feed=feed.name, digest=file["digest"], path=name, ds=ds, n_bytes=1))
             loads.append(dict(feed=feed.name, ds=ds, load_id=f"{feed.name}@{ds}", inputs=json.dumps(inputs), status="published",
@@ -90,5 +97,7 @@ def test_a_day_and_a_file_are_found_by_an_index(tmp_path, monkeypatch):
         for column in ("ds = 'x'", "feed = 'x' and ds < 'x' order by ds desc"):
             steps = connection.execute(sa.text(f"explain query plan select * from loads where {column}")).fetchall()
             assert "USING" in steps[0][-1] and "INDEX" in steps[0][-1] and "SCAN" not in steps[0][-1], steps
-        steps = connection.execute(sa.text("explain query plan select ds from files where feed = 'x' and path in ('y')"))
+        steps = connection.execute(
+            sa.text("explain query plan select ds from files where feed = 'x' and path in ('y')")
+        )
         assert "files_by_path" in steps.fetchall()[0][-1]
