@@ -221,13 +221,13 @@ def _follow(
 ) -> tuple[str, list[dict]]:
     """Print each task as it ends; returns the run's final state and its tasks. PlatformError if nothing moves any more."""
     seen: set[tuple[str, int]] = set()
-    moved = time.monotonic()
+    moved, running = time.monotonic(), []
     with console.status("waiting for the scheduler …", refresh_per_second=2) as status:
         while True:  # asking costs the same two cores that the tasks run on: one question a second
             try:
                 tasks = airflow.tasks(dag, run_id)
                 running = [t["task_id"] for t in tasks if t["state"] == "running"]
-                if running or _report(dag, tasks, seen, day, timing):
+                if _report(dag, tasks, seen, day, timing) or running:
                     moved = time.monotonic()
                 let_run(any(t["state"] in WAITING for t in tasks))
                 run_state = _ended(tasks) or (not running and airflow.run_state(dag, run_id))
