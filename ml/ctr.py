@@ -1,13 +1,11 @@
-"""Click probability: L2 logistic regression on one-hot columns and all their pairs.
+"""Click probability: L2 logistic regression on one-hot columns and their pairs.
 
-Clicks depend on combinations (a format that works in one placement only), and which ones is not known, so every pair
-of declared columns gets its own one-hot cross, and the L2 penalty, chosen on the newest rows, keeps those without
-evidence near zero. Classes are weighted because clicks are rare; weighting w shifts the log-odds by log(w1/w0), which
-is subtracted again (prior correction, King & Zeng, "Logistic Regression in Rare Events Data", 2001), and a last
-constant makes the mean prediction the base rate.
+Clicks depend on combinations (a format that works in one placement only), and which ones is not known, so pairs of the
+declared columns get their own one-hot crosses, within the bounds of ml/crosses.py, and the L2 penalty, chosen on the
+newest rows, keeps those without evidence near zero. Classes are weighted because clicks are rare; weighting w shifts the
+log-odds by log(w1/w0), which is subtracted again (prior correction, King & Zeng, "Logistic Regression in Rare Events
+Data", 2001), and a last constant makes the mean prediction the base rate.
 """
-
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -18,55 +16,33 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
+from ml.crosses import PairEncoder
 from ml.evaluation import Evaluation
 from warehouse.errors import NotYet, PlatformError
 
 CALIBRATION_BINS = 10
-
-
-class PairEncoder(BaseEstimator):
-    """Maps rows to the positions of their ones: one per column and one per pair of columns.
-
-    A value not seen in fitting goes to a position that no fitted row has, so its coefficient stays zero.
-    """
-
-    def __init__(self, columns: list[str]):
-        self.columns = columns
-
-    def fit(self, X: pd.DataFrame) -> "PairEncoder":
-        """Learn each column's values (as text; null is a value)."""
-        self.values_ = {c: {v: i for i, v in enumerate(sorted(set(_as_text(X[c]))))} for c in self.columns}
-        self.pairs_ = list(combinations(range(len(self.columns)), 2))
-        sizes = [len(v) + 1 for v in self.values_.values()]
-        widths = sizes + [sizes[a] * sizes[b] for a, b in self.pairs_]
-        self.starts_ = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
-        return self
-
-    def transform(self, X: pd.DataFrame) -> np.ndarray:
-        """int32 array (rows, columns + pairs) of positions below `starts_[-1]`."""
-        codes = []
-        for column, known in self.values_.items():
-            codes.append(_as_text(X[column]).map(known).fillna(len(known)).to_numpy(np.int32))
-        sizes = [len(v) + 1 for v in self.values_.values()]
-        codes += [codes[a] * sizes[b] + codes[b] for a, b in self.pairs_]
-        return np.stack(codes, axis=1) + self.starts_[:-1]
-
-
-def _as_text(column: pd.Series) -> pd.Series:
-    """Values as text; 1, 1.0 and True, which Arrow may give for one column with and without nulls, are equal."""
-    if pd.api.types.is_bool_dtype(column) or pd.api.types.is_numeric_dtype(column):
-        column = column.astype(float)
-    return column.astype(str)
+PAIR_SHARES = (1.0, 0.1, 0.01)  # of the prior variance: pairs of rare values say little more than their values do
+TUNING_STEPS = 4  # how often the penalty is looked for beyond the candidates, each four times as far
 
 
 class ClickModel(BaseEstimator):
     """Logistic regression on PairEncoder's ones; predict returns click_probability."""
 
-    def __init__(self, columns: list[str], prior_variances: list[float], class_weight: str | None, tuning_rows: int):
+    def __init__(
+        self,
+        columns: list[str],
+        prior_variances: list[float],
+        class_weight: str | None,
+        tuning_rows: int,
+        max_positions: int,
+        max_pairs: int,
+    ):
         self.columns = columns
         self.prior_variances = prior_variances
         self.class_weight = class_weight
         self.tuning_rows = tuning_rows
+        self.max_positions = max_positions
+        self.max_pairs = max_pairs
 
     def fit(self, X: pd.DataFrame, y: pd.DataFrame) -> "ClickModel":
         """Fit on rows in order of time; the penalty is chosen on the newest fifth of at most `tuning_rows` of them.
@@ -79,39 +55,57 @@ class ClickModel(BaseEstimator):
             raise NotYet(
                 f"ctr: all {len(clicked):,} impressions have is_clicked = {clicked[0]}, so there is nothing to tell apart"
             )
-        self.encoder_ = PairEncoder(self.columns).fit(X)
+        self.encoder_ = PairEncoder(self.columns, self.max_positions, self.max_pairs).fit(X, clicked)
         positions = self.encoder_.transform(X)
         self.tuning_ = self._tune(positions, clicked)
-        self.prior_variance_ = min(self.tuning_, key=self.tuning_.get)
-        self.coefficients_, self.intercept_ = self._solve(positions, clicked, self.prior_variance_)
+        self.prior_variance_, self.pair_share_ = min(self.tuning_, key=self.tuning_.get)
+        self.coefficients_, self.intercept_ = self._solve(positions, clicked, self.prior_variance_, self.pair_share_)
         return self
 
-    def _tune(self, positions: np.ndarray, clicked: np.ndarray) -> dict[float, float]:
+    def _tune(self, positions: np.ndarray, clicked: np.ndarray) -> dict[tuple[float, float], float]:
+        """Loss on the newest fifth by (prior variance, share of it that coefficients of pairs have)."""
         stride = -(-len(clicked) // self.tuning_rows)
         positions, clicked = positions[::stride], clicked[::stride]
         end = int(0.8 * len(clicked))
         if len(set(clicked[:end])) < 2 or len(set(clicked[end:])) < 2:
-            return {self.prior_variances[0]: float("nan")}
-        losses = {}
-        for variance in self.prior_variances:
-            coefficients, intercept = self._solve(positions[:end], clicked[:end], variance)
-            losses[variance] = float(
-                log_loss(clicked[end:], expit(coefficients[positions[end:]].sum(axis=1) + intercept))
-            )
+            return {(self.prior_variances[0], 1.0): float("nan")}
+        losses: dict[tuple[float, float], float] = {}
+
+        def judge(variance: float, share: float) -> None:
+            coefficients, intercept = self._solve(positions[:end], clicked[:end], variance, share)
+            predicted = expit(coefficients[positions[end:]].sum(axis=1) + intercept)
+            losses[variance, share] = float(log_loss(clicked[end:], predicted))
+
+        start = self.prior_variances
+        for share in PAIR_SHARES:
+            for variance in start:
+                judge(variance, share)
+            for _ in range(TUNING_STEPS):  # a best at the edge of what was tried may have a better one beyond it
+                tried = {v: loss for (v, s), loss in losses.items() if s == share}
+                best = min(tried, key=tried.get)
+                if min(tried) < best < max(tried):
+                    break
+                judge(best * 4 if best == max(tried) else best / 4, share)
+            start = [min(losses, key=losses.get)[0]]
         return losses
 
-    def _solve(self, positions: np.ndarray, clicked: np.ndarray, variance: float) -> tuple[np.ndarray, float]:
+    def _solve(
+        self, positions: np.ndarray, clicked: np.ndarray, variance: float, share: float
+    ) -> tuple[np.ndarray, float]:
+        """Coefficient per position (0 for position 0) and intercept; a pair's prior variance is `share` of a value's."""
         n, width = positions.shape
-        ones = csr_matrix(
-            (np.ones(n * width, np.float32), positions.ravel(), np.arange(0, n * width + 1, width, dtype=np.int32)),
-            shape=(n, int(self.encoder_.starts_[-1])),
+        scale = np.sqrt(np.where(np.arange(self.encoder_.n_positions_) < self.encoder_.n_values_, 1.0, share))
+        scale[0] = 0.0
+        terms = csr_matrix(
+            (scale.astype(np.float32)[positions.ravel()], positions.ravel(), np.arange(0, n * width + 1, width)),
+            shape=(n, len(scale)),
         )
         solver = LogisticRegression(C=variance, class_weight=self.class_weight, max_iter=60, tol=1e-3)
-        solver.fit(ones, clicked)
-        linear = ones @ solver.coef_[0]
+        solver.fit(terms, clicked)
+        linear = terms @ solver.coef_[0]
         # Class weighting moved the base rate; the mean increases in the constant, so one constant restores it.
         intercept = brentq(lambda shift: expit(linear + shift).mean() - clicked.mean(), -50, 50)
-        return solver.coef_[0], float(intercept)
+        return solver.coef_[0] * scale, float(intercept)
 
     def predict(self, X: pd.DataFrame) -> pd.DataFrame:
         """click_probability (0-1), indexed as X."""
@@ -135,9 +129,9 @@ class PlacementRate(BaseEstimator):
         return pd.DataFrame({"click_probability": X["placement"].map(self.rates_).fillna(self.overall_)}, index=X.index)
 
 
-def make_estimator(columns, prior_variances, class_weight, tuning_rows) -> ClickModel:
+def make_estimator(columns, prior_variances, class_weight, tuning_rows, max_positions, max_pairs) -> ClickModel:
     """The unfitted model."""
-    return ClickModel(columns, prior_variances, class_weight, tuning_rows)
+    return ClickModel(columns, prior_variances, class_weight, tuning_rows, max_positions, max_pairs)
 
 
 def make_baseline() -> PlacementRate:
@@ -181,6 +175,9 @@ def plot(estimator, evaluation: Evaluation) -> dict:
     left.plot(bins["predicted"], bins["observed"], marker="o")
     left.plot([0, bins["predicted"].max()], [0, bins["predicted"].max()], linestyle=":")
     left.set(title="calibration", xlabel="predicted click rate", ylabel="observed click rate")
-    right.semilogx(list(estimator.tuning_), list(estimator.tuning_.values()), marker="o")
+    for share in PAIR_SHARES:
+        tried = sorted((v, loss) for (v, s), loss in estimator.tuning_.items() if s == share)
+        right.semilogx(*zip(*tried, strict=True), marker="o", label=f"pairs {share:g}") if tried else None
+    right.legend()
     right.set(title="validation log loss", xlabel="prior variance of coefficients (C)")
     return {"ctr": fig}
