@@ -1,13 +1,15 @@
 """Rows held back at the door: what there is, what a row says (masked), and what becomes of it.
 
 A row is never changed where it lies. Releasing records the decision; the feed's next load takes the row along, without the
-rule that held it back, and it counts for the day of its own time. Dropping records that nobody wants it.
+rule that held it back, and it counts for the day of its own time. Dropping records that nobody wants it. A row of a table
+that came too late (late.py) lies in raw already: released, it is reached by the next run.
 """
 
 import json
 
+from ingestion import late
 from ingestion.door import judge
-from ingestion.feeds import Feed, JdbcFeed, LogFeed, pick
+from ingestion.feeds import JdbcFeed, LogFeed, pick
 from ingestion.masks import redact
 from ingestion.privacy import decrypt, payload_row, read_keys
 from ingestion.protect import unseal_payload
@@ -37,14 +39,20 @@ def written(place: tuple[str, int, int]) -> str:
 def counts(feed: str | None = None, ds: str | None = None) -> list[dict]:
     """Per feed, day and reason: n_rows waiting, released and dropped."""
     found = []
-    for declared in _log_feeds(feed):
+    late_days = late.days_with_rows(ds)
+    for declared in pick([feed] if feed else None):
         decided = {}
         for row in state.held_decisions(declared.name, ds):
             decided[row["ds"], row["source"], row["source_partition"], row["source_position"]] = row["decision"]
         sums: dict[tuple[str, str], dict] = {}
-        for row in (
-            _held(declared, ds).select("ds", "reason", "source", "source_partition", "source_position").collect()
-        ):
+        if isinstance(declared, JdbcFeed):
+            held = [row for day in late_days for row in late.rows(declared, day)]
+        elif feed or session().catalog.tableExists(declared.quarantine_table):
+            columns = ("ds", "reason", "source", "source_partition", "source_position")
+            held = _held(declared, ds).select(*columns).collect()
+        else:
+            continue
+        for row in held:
             key = (row["ds"], row["reason"])
             line = sums.setdefault(key, {"waiting": 0, "release": 0, "drop": 0})
             line[decided.get((row["ds"], *place_of(row)), "waiting")] += 1
@@ -54,9 +62,12 @@ def counts(feed: str | None = None, ds: str | None = None) -> list[dict]:
 
 def rows(feed: str, ds: str, reason: str | None, limit: int) -> list[dict]:
     """Up to `limit` rows of a feed held back on `ds`: place, reason, row_key, decision and the masked text."""
-    (declared,) = _log_feeds(feed)
-    keys = read_keys(str(key_path()))
+    (declared,) = pick([feed])
     decided = {place_of(row): row["decision"] for row in state.held_decisions(feed, parse_ds(ds))}
+    if isinstance(declared, JdbcFeed):
+        held = [row for row in late.rows(declared, ds) if reason in (None, row["reason"])][:limit]
+        return [row | {"place": written(place_of(row)), "decision": decided.get(place_of(row), "")} for row in held]
+    keys = read_keys(str(key_path()))
     held = _held(declared, ds, reason).orderBy("source", "source_partition", "source_position").limit(limit)
     found = []
     for row in held.collect():
@@ -93,14 +104,15 @@ def decide(feed: str, ds: str, decision: str, place: str | None = None, reason: 
 
     Raises PlatformError if there is none that waits, or if a row to be released cannot be read or has no key.
     """
-    (declared,) = _log_feeds(feed)
+    (declared,) = pick([feed])
     done = {place_of(row) for row in state.held_decisions(feed, parse_ds(ds))}
+    if isinstance(declared, JdbcFeed):
+        held = [row for row in late.rows(declared, ds) if reason in (None, row["reason"])]
+    else:
+        columns = ("source", "source_partition", "source_position", "reason", "row_key")
+        held = _held(declared, ds, reason).select(*columns).collect()
     waiting = {}
-    for row in (
-        _held(declared, ds, reason)
-        .select("source", "source_partition", "source_position", "reason", "row_key")
-        .collect()
-    ):
+    for row in held:
         if place_of(row) not in done and place in (None, written(place_of(row))):
             waiting[place_of(row)] = row
     if not waiting:
@@ -149,11 +161,3 @@ def _held(feed: LogFeed, ds: str | None = None, reason: str | None = None):
     if ds:
         held = held.where(f"ds = '{parse_ds(ds)}'")
     return held.where(held["reason"] == reason) if reason else held
-
-
-def _log_feeds(name: str | None) -> list[Feed]:
-    found = pick([name] if name else None)
-    if name and isinstance(found[0], JdbcFeed):
-        raise PlatformError(f"{name} is a table: only events are held back row by row")
-    there = [f for f in found if not isinstance(f, JdbcFeed)]
-    return there if name else [f for f in there if session().catalog.tableExists(f.quarantine_table)]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from ingestion import late
 from mdp import warm
 from warehouse import ops, stages, state
 from warehouse.errors import PlatformError, unknown
@@ -34,8 +35,12 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
     stages.require(name, ds, from_ds)
     require_engine()
     with state.lock(f"build {name}"):
+        if name == "cleaned":
+            late.note_reach(ds, from_ds)
         with stages.rewriting(name, ds, from_ds) as (first, last):
             run_dbt(["build", "--exclude-resource-type", "unit_test", "--select", *LAYERS[name]], first, last)
+        if name == "cleaned":
+            late.note_released(ds)
         ops.refresh(["published_days"], last)
     return f"{name} of {first} … {last} built" if first != last else f"{name} of {last} built"
 
@@ -55,6 +60,7 @@ def dbt_environment() -> dict[str, str]:
         "MDP_THRIFT_PORT": str(conf.thrift_port),
         "MDP_TZ": conf.tz,
         "MDP_LATE_DAYS": str(conf.late_days),
+        "MDP_REACH_DAYS": str(conf.reach_days),
     }
 
 

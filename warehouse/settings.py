@@ -25,6 +25,7 @@ class Settings:
     tz: str
     country: str
     late_days: int
+    reach_days: int
     connect_url: str
     thrift_host: str
     thrift_port: int
@@ -71,6 +72,7 @@ def settings() -> Settings:
         tz=_zone(env("MDP_TZ") or "Asia/Shanghai"),
         country=_country(env("MDP_COUNTRY") or "CN"),
         late_days=whole("MDP_LATE_DAYS", 3),
+        reach_days=whole("MDP_REACH_DAYS", 30),
         connect_url=env("MDP_CONNECT_URL") or f"sc://127.0.0.1:{ports.get('connect', 15002)}",
         thrift_host=env("MDP_THRIFT_HOST") or "127.0.0.1",
         thrift_port=whole("MDP_THRIFT_PORT", ports.get("thrift", 10000)),

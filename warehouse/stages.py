@@ -99,11 +99,13 @@ def rewrites(name: str, ds: str, from_ds: str | None = None) -> tuple[str, str]:
     if stage.days != WINDOW:
         return first, ds
     below = stage.needs[0] if STAGES[stage.needs[0]].days == WINDOW else name
-    return _window_start(first), max(ds, state.newest(below) or ds)
+    return _window_start(ds, from_ds), max(ds, state.newest(below) or ds)
 
 
-def _window_start(first: str) -> str:
-    late, _ = dates.late_window(first, settings().late_days)
+def _window_start(ds: str, from_ds: str | None = None) -> str:
+    """The first day of the late window, or of the rows that came later still (ingestion/late.py)."""
+    late, _ = dates.late_window(ds, settings().late_days, from_ds)
+    late = min(late, state.reach(from_ds or ds, ds) or late)
     return max(late, state.fact("first_day") or late)
 
 
@@ -113,7 +115,7 @@ def take_back(name: str, ds: str, from_ds: str | None = None) -> None:
     spans = []
     for each in (name, *followers(name)):
         days = STAGES[each].days
-        start = _window_start(first) if days == WINDOW else first
+        start = _window_start(ds, from_ds) if days == WINDOW else first
         ends = days == LOAD or STAGES[name].days == DAY
         spans.append((each, start, ds if ends else None))
     state.take_back(spans)

@@ -60,6 +60,12 @@ _published = sa.Table(
     sa.Column("ds", sa.String(10), primary_key=True),
     sa.Column("published_at", sa.DateTime, nullable=False),
 )
+_reach = sa.Table(
+    "reach",
+    metadata,
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("first_ds", sa.String(10), nullable=False),
+)
 _off = sa.Table(
     "off_days",
     metadata,
@@ -476,6 +482,20 @@ def take_back(spans: list[tuple[str, str, str | None]]) -> None:
             for stage, first, last in spans:
                 mine = table.delete().where(table.c.stage == stage, table.c.ds >= first)
                 connection.execute(mine if last is None else mine.where(table.c.ds <= last))
+
+
+def note_reach(ds: str, first_ds: str) -> None:
+    """Note that the loads of `ds` state days back to `first_ds`: its runs build from there on, also when done again."""
+    kept = reach(ds, ds)
+    with engine().begin() as connection:
+        connection.execute(_reach.delete().where(_reach.c.ds == ds))
+        connection.execute(_reach.insert().values(ds=ds, first_ds=min(kept or first_ds, first_ds)))
+
+
+def reach(from_ds: str, ds: str) -> str | None:
+    """The oldest day that loads of from_ds … ds are noted to reach back to."""
+    query = sa.select(sa.func.min(_reach.c.first_ds).label("ds"))
+    return _rows(query.where(_reach.c.ds.between(from_ds, ds)))[0]["ds"]
 
 
 def switch_off(stage: str, ds: str, reason: str, possible_from: str | None = None) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2] / "dbt_project"
 MAY_READ = {
-    "staging": {"raw"},
+    "staging": {"raw", "staging"},
     "cleaned": {"staging", "cleaned"},
     "features": {"cleaned", "features"},
     "labels": {"cleaned"},

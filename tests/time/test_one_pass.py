@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,17 +15,17 @@ from tests.conftest import PROJECT, mdp
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 DAYS = 24
-FIRST, LAST = "2024-03-01", "2024-03-24"
+FIRST, LAST, AFTER = "2024-03-01", "2024-03-24", "2024-03-25"
 FORGOTTEN, OWN_DAY = "forgotten-on-a-phone", "2024-03-10"  # an event that comes two weeks late, and when it happened
 # Written for the newest day of a run only (docs of the models): compared on the last day.
 SNAPSHOTS = {"cleaned.customers", "cleaned.products", "cleaned.campaigns", "labels.customer_lifetime"}
 
 
-def live(home: Path, *words: str) -> str:
+def live(home: Path, *words: str, **env: str) -> str:
     """What a command of tests/time/live.py prints, run in `home`."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.time.live", *words],
-        cwd=PROJECT, env=os.environ | {"MDP_HOME": str(home)}, capture_output=True, text=True, timeout=900,
+        cwd=PROJECT, env=os.environ | {"MDP_HOME": str(home)} | env, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
@@ -129,19 +130,47 @@ def without_future(table: str, end: str) -> str:
 
 
 def test_an_event_that_was_held_back_and_released_counts_on_its_own_day(one_pass):
-    """The last test here: it lives one more day."""
-    after = "2024-03-25"
+    """This test and the next are the last: they live one more day. Its run reaches back to the event by itself."""
     in_cleaned = f"select ds from cleaned.events where event_id = '{FORGOTTEN}'"
     assert query(one_pass, in_cleaned) == []
     mdp("quarantine", "release", "--feed", "web__events", "--ds", LAST, "--reason", "too_late", home=one_pass)
     mdp("sample", "advance", home=one_pass)
-    live(one_pass, "live", "-", after)
+    live(one_pass, "live", "-", AFTER)
     taken = query(
         one_pass, f"select ds from raw.web__events where event_id = '{FORGOTTEN}' and received_date = '{OWN_DAY}'"
     )
-    assert taken == [after]
-    live(one_pass, "rebuild", OWN_DAY, after)
+    assert taken == [AFTER]
     assert query(one_pass, in_cleaned) == [OWN_DAY]
+
+
+def test_a_row_of_a_table_that_comes_late_counts_on_its_day_or_is_held_until_it_is_released(one_pass):
+    """Two orders of long ago are first loaded with the newest day: one within reach, one not."""
+    late = {"late-near": "2024-03-15", "late-far": "2024-03-04"}
+    rows = " ".join(
+        f"union all (select * except (order_id, ordered_at), '{name}' as order_id, timestamp '{day} 04:00:00' as ordered_at "
+        "from {old} order by order_id limit 1)"
+        for name, day in late.items()
+    )
+    as_they_are = "select * except (order_id, ordered_at), order_id, ordered_at from {old}"
+    live(one_pass, "rewrite", AFTER, "raw.crm__orders", f"{as_they_are} {rows}")
+    live(one_pass, "rebuild", "-", AFTER, MDP_REACH_DAYS="14")
+    orders = "from cleaned.orders where order_id like 'late-%' order by order_id desc"
+    in_cleaned = f"select concat(order_id, ' ', ds) {orders}"
+    counted = f"from cleaned.dropped_rows where ds = '{AFTER}' and reason = 'too_late'"
+    dropped = f"select concat(table_name, ' ', reason, ' ', n_rows) {counted}"
+    assert query(one_pass, in_cleaned) == ["late-near 2024-03-15"]
+    assert query(one_pass, dropped) == ["orders too_late 1"]
+
+    said = mdp("quarantine", "list", home=one_pass, MDP_REACH_DAYS="14").stdout
+    assert re.search(rf"crm__orders +{AFTER} +too_late +1 +0 +0", said), said
+    held = ("--feed", "crm__orders", "--ds", AFTER)
+    said = mdp("quarantine", "show", *held, home=one_pass, MDP_REACH_DAYS="14").stdout
+    assert f"orders/late-far:20240304  too_late\n    orders of 2024-03-04, first loaded on {AFTER}" in said
+    mdp("quarantine", "release", *held, "--row", "orders/late-far:20240304", home=one_pass, MDP_REACH_DAYS="14")
+    live(one_pass, "rebuild", "-", AFTER, MDP_REACH_DAYS="14")
+    assert query(one_pass, in_cleaned) == ["late-near 2024-03-15", "late-far 2024-03-04"]
+    assert query(one_pass, dropped) == []
+    assert "crm__orders" not in mdp("quarantine", "list", home=one_pass, MDP_REACH_DAYS="14").stdout
 
 
 def query(home: Path, sql: str) -> list[str]:

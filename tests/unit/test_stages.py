@@ -1,5 +1,7 @@
 """What follows from the one list of stages: what may start, what is taken back, what is unfinished and taken up."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from expectations import gate
@@ -33,6 +35,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.delenv("MDP_LATE_DAYS", raising=False)
     monkeypatch.setattr(build, "require_engine", lambda: None)
     monkeypatch.setattr(build, "run_dbt", lambda *arguments: None)
+    monkeypatch.setattr(build, "late", SimpleNamespace(note_reach=lambda *days: None, note_released=lambda ds: None))
     monkeypatch.setattr(build.ops, "refresh", lambda *arguments: None)
     monkeypatch.setattr(gate.ops, "refresh", lambda *arguments: None)
 
@@ -177,6 +180,19 @@ def plan_feed(name: str):
     from ingestion.feeds import load_feeds
 
     return load_feeds()[name]
+
+
+def test_a_window_reaches_as_far_back_as_the_loaded_rows_and_what_follows_is_taken_back_as_far(lived):
+    state.note_reach(NEWEST, "2024-03-03")
+    state.note_reach(NEWEST, "2024-03-05")  # the same load looked at again: the days that it was built for stay
+    for name in WINDOWED:
+        assert stages.rewrites(name, NEWEST) == ("2024-03-03", NEWEST)
+    assert stages.rewrites("cleaned", LIVED[0], LIVED[0]) == ("2024-03-04", NEWEST)
+    build.build("cleaned", NEWEST)
+    assert state.published_days("features") == days(FIRST, "2024-03-02")
+    assert state.published_days("export") == LIVED[:-1]
+    run_day(NEWEST)
+    assert stages.day_to_take_up() is None
 
 
 def test_a_model_scored_again_takes_back_what_follows_of_its_day_alone(lived):

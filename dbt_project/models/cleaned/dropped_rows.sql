@@ -2,7 +2,11 @@
   How many log lines did not become an event, and why, per day of the event: nothing disappears uncounted. Kept + dropped =
   raw is tested (tests/assert_no_line_lost.sql). Counted here anew from few columns rather than flagged in the big tables;
   the order of copies agrees with macros/events.sql in what decides the day (received_date, occurred_at).
+
+  A row of a table that came too late for its day (macros/late.sql), or is of a day before the first, counts on the day of its
+  load, because its own day is not built again.
 -#}
+-- depends_on: {{ ref('orders') }}, {{ ref('order_items') }}, {{ ref('order_reversals') }}, {{ ref('stg_loaded_rows') }}
 with
 
 lines as (
@@ -47,6 +51,30 @@ reasoned as (
     from compared
     where event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
 
+),
+
+known as (
+
+    {{ known_on_days_before(ref('stg_loaded_rows'), from_ds()) }}
+
+),
+
+out_of_reach as (
+
+    select distinct
+        loaded.table_name,
+        loaded.row_key,
+        case when loaded.event_date < '{{ first_day() }}' then 'before_first_day' else 'too_late' end as reason,
+        loaded.load_date
+    from (select * from {{ ref('stg_loaded_rows') }} where {{ loaded_for_days_before(from_ds()) }}) loaded
+    left join known
+        on known.table_name = loaded.table_name and known.row_key = loaded.row_key and known.event_date = loaded.event_date
+    where known.row_key is null
+        and (
+            loaded.event_date < '{{ first_day() }}'
+            or loaded.event_date < cast(date_sub(to_date(loaded.load_date), {{ reach_days() }}) as string)
+        )
+
 )
 
 select
@@ -58,3 +86,14 @@ select
 from reasoned
 where reason is not null
 group by table_name, reason, event_date
+
+union all
+
+select
+    table_name,
+    reason,
+    count(*) as n_rows,
+    load_date as ds
+
+from out_of_reach
+group by table_name, reason, load_date
