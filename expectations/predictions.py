@@ -18,6 +18,7 @@ from expectations.rules import (
 )  # fmt: skip
 from expectations.scope import CHANNELS, Scope
 from warehouse import tables
+from warehouse.settings import settings
 
 SEGMENTS = ("champions", "loyal", "promising", "at_risk", "dormant")
 CENT = 0.01  # money is rounded to cents row by row: bounds on sums leave that much per row
@@ -29,19 +30,30 @@ def suites(scope: Scope) -> list[Suite]:
 
 
 def _scored(features: str, predictions: str, key: str, columns: str, ds: str, where: str = "true") -> str:
-    """The rows that should be scored, each with its prediction, or nulls where it is missing."""
+    """The rows that should be scored, each with its prediction, or nulls where it is missing; and no others' predictions."""
     picked = ", ".join(f"p.{name.strip()}" for name in columns.split(","))
     return (
-        f"select f.{key}, {picked} from (select {key} from {features} where ds = '{ds}' and {where}) f "
-        f"left join (select * from {predictions} where ds = '{ds}') p on f.{key} = p.{key}"
+        f"select coalesce(f.{key}, p.{key}) as {key}, f.{key} is not null as is_to_be_scored, {picked} "
+        f"from (select {key} from {features} where ds = '{ds}' and {where} and {_may_be_profiled(ds)}) f "
+        f"full join (select * from {predictions} where ds = '{ds}') p on f.{key} = p.{key}"
     )
+
+
+def _may_be_profiled(ds: str) -> str:
+    """SQL condition on rows about a customer, or about nobody known."""
+    if not settings().profiling_by_consent:
+        return "true"
+    consenting = f"select customer_id from {tables.CLEANED_CUSTOMERS} where ds = '{ds}' and has_profiling_consent"
+    return f"(customer_id is null or customer_id in ({consenting}))"
 
 
 def _complete(column: str, what: str) -> tuple[Rule, Rule]:
     return (
         filled(column, 0.0, f"every {what} has a prediction"),
         filled("model_version", 0.0, "each prediction names the version of its model"),
-    )
+        share("not_to_be_scored", "model_version", "not is_to_be_scored", 0.0,
+              f"nobody but a {what} whom the model may profile has a prediction"),
+    )  # fmt: skip
 
 
 def _probability(column: str) -> tuple[Rule, Rule]:

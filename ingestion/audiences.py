@@ -1,7 +1,8 @@
 """Audience files: whom one may write to, one CSV per contact channel.
 
-Consent is read from the CRM at the moment of export, not from the warehouse, where it is as old as the last import. A
-file is replaced in one step.
+Consent is read from the CRM at the moment of export, not from the warehouse, where it is as old as the last import: to
+marketing, and where MDP_PROFILING=consent to profiling, because an audience is a list of profiles. A file is replaced in
+one step.
 """
 
 import csv
@@ -17,13 +18,14 @@ from warehouse.partitions import read_days
 from warehouse.settings import settings
 
 AUDIENCES = {"sms": "phone_hash", "email": "email_hash"}  # contact channel → what its sender matches people by
-CUSTOMERS_FEED, CONSENT = "crm__customers", "consent_marketing"
+CUSTOMERS_FEED, MARKETING, PROFILING = "crm__customers", "consent_marketing", "consent_profiling"
 
 
 def write_audiences(ds: str) -> dict[str, int]:
-    """Write a CSV per contact channel with those who consent to marketing now; returns file name → rows."""
+    """Write a CSV per contact channel with those who consent to it now; returns file name → rows."""
     feed = load_feeds()[CUSTOMERS_FEED]
-    consenting = source_table("export", feed.table, feed.connection).where(f"`{CONSENT}`").select("customer_id")
+    asked = f"`{MARKETING}`" + (f" and `{PROFILING}`" if settings().profiling_by_consent else "")
+    consenting = source_table("export", feed.table, feed.connection).where(asked).select("customer_id")
     people = read_days(tables.CLEANED_CUSTOMERS, ds, ds).select("customer_id", *AUDIENCES.values())
     segments = read_days(tables.PREDICTIONS_SEGMENTATION, ds, ds).select("customer_id", "segment")
     contacts = read_days(tables.PREDICTIONS_CHURN, ds, ds).select("customer_id", "best_contact_date")

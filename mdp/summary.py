@@ -19,6 +19,7 @@ class Day:
     loads: list[state.Load]
     gates: dict[str, tuple[int, int]]  # gate → (rules passed, rules failed)
     segments: list
+    n_left_out: int | None  # customers in no model or segment; None where no consent to profiling is asked for
     models: dict[str, dict]
     plan: list
     contacts: dict
@@ -48,11 +49,11 @@ def gather(ds: str) -> Day:
         f"select count(*) n, sum(case when datediff(best_contact_date, '{ds}') <= {CONTACT_SOON_DAYS} then 1 else 0 end) "
         f"soon from {tables.PREDICTIONS_CHURN} where ds = '{ds}'"
     ).first()
-    from ml import registry
+    from ml import consent, registry
 
     models = {row["model"]: row for row in registry.list_models()}
     return Day(
-        ds, state.loads(ds), gates, segments, models, plan, contacts.asDict(), state.exports(ds),
+        ds, state.loads(ds), gates, segments, consent.n_left_out(ds), models, plan, contacts.asDict(), state.exports(ds),
         state.off(ds), _truth([r.asDict() for r in plan]) if settings().sample else {},
     )  # fmt: skip
 
@@ -151,6 +152,10 @@ def _segments(day: Day) -> str:
         f"           {r.segment:<22} {r.n_customers:>7,} customers  {float(r.revenue_90d_cny):>14,.0f} CNY in 90 days"
         for r in day.segments
     ]
+    if day.n_left_out is not None:
+        lines.append(
+            f"           {day.n_left_out:,} customers do not consent to profiling: they are in no model, segment or audience"
+        )
     return "[bold]Segments[/bold]\n" + "\n".join(lines)
 
 
@@ -196,8 +201,9 @@ def _plan(day: Day) -> str:
 
 def _advice(day: Day) -> str:
     advice = []
-    if day.segments:
-        best = max(day.segments, key=lambda r: r.revenue_90d_cny / max(r.n_customers, 1))
+    scored = [r for r in day.segments if r.segment != "not scored"]
+    if scored:
+        best = max(scored, key=lambda r: r.revenue_90d_cny / max(r.n_customers, 1))
         share = float(best.revenue_90d_cny) / max(sum(float(r.revenue_90d_cny) for r in day.segments), 1)
         advice.append(
             f"{_sentence(best.segment)}: {best.n_customers:,} customers bring {share:.0%} of the revenue. "

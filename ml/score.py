@@ -7,7 +7,7 @@ cloudpickle.
 
 import pickle
 
-from ml import registry
+from ml import consent, registry
 from ml.models import ModelSpec, get_model
 from ml.train import TRAINING
 from warehouse import stages, state
@@ -34,7 +34,7 @@ def score(model: str, ds: str) -> str:
             if champion is None:
                 raise NotYet(off.reason, off.possible_from)
             payload = registry.read_model(model, champion.version)
-            frame = read_days(spec.features.table, shift(ds, 1 - spec.score.days), ds)
+            frame = consent.leave_out(read_days(spec.features.table, shift(ds, 1 - spec.score.days), ds), ds)
             predictions = predict_frame(spec, frame, payload, champion.version)
         except NotYet as reason:
             stages.take_back(stage, ds)

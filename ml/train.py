@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ml import registry
+from ml import consent, registry
 from ml.evaluation import Evaluation
 from ml.models import ModelSpec, build_estimator, get_model, import_model
 from ml.splits import (
@@ -76,25 +76,26 @@ def read_parts(spec: ModelSpec, ds: str, last: str) -> tuple[Part, Part]:
     """(fit, judge) of the model's split, read through Spark into pandas, at most max_rows rows of needed columns."""
     columns = [*spec.features.key, "ds", *spec.features.columns]
     if spec.split.kind == "snapshot":
-        return split_snapshot(spec, _to_pandas(spec, _read(spec.features.table, last, last, columns)), last)
+        return split_snapshot(spec, _to_pandas(spec, _read(spec.features.table, last, last, columns, ds)), last)
     labels = [*spec.features.key, "ds", *spec.label.columns]
     if spec.split.kind == "followup":
         cutoff = followup_cutoff(spec, state.fact("first_day") or last, last)
-        features = _to_pandas(spec, _read(spec.features.table, cutoff, cutoff, columns))
+        features = _to_pandas(spec, _read(spec.features.table, cutoff, cutoff, columns, ds))
         # Lifetimes are written for the newest day of a run only; a later snapshot tells of earlier days just as well.
-        lifetimes = collect(_read(spec.label.table, last, ds, labels))
+        lifetimes = collect(_read(spec.label.table, last, ds, labels, ds))
         return split_followup(spec, features, lifetimes[lifetimes["ds"] == lifetimes["ds"].max()], cutoff, last)
     first = shift(last, 1 - spec.split.train_days)
-    joined = _read(spec.features.table, first, last, columns).join(
-        _read(spec.label.table, first, last, labels), [*spec.features.key, "ds"]
+    joined = _read(spec.features.table, first, last, columns, ds).join(
+        _read(spec.label.table, first, last, labels, ds), [*spec.features.key, "ds"]
     )
     return split_days(spec, _to_pandas(spec, joined), last)
 
 
-def _read(table: str, from_ds: str, to_ds: str, columns: list[str]):
+def _read(table: str, from_ds: str, to_ds: str, columns: list[str], ds: str):
+    """The columns of what a training on `ds` may see of the days."""
     from warehouse.partitions import read_days
 
-    return as_doubles(read_days(table, from_ds, to_ds), columns)
+    return as_doubles(consent.leave_out(read_days(table, from_ds, to_ds), ds), columns)
 
 
 def as_doubles(frame, columns: list[str]):

@@ -40,6 +40,7 @@ class Settings:
     engine_memory: str
     quick_compiler: bool
     sample: bool
+    profiling_by_consent: bool
     schedule: str | None
     closed_days: frozenset[str]
     webhook: str | None
@@ -87,6 +88,7 @@ def settings() -> Settings:
         engine_memory=env("MDP_ENGINE_MEMORY") or "2g",
         quick_compiler=_choice("MDP_ENGINE_COMPILER", "quick", "full") == "quick",
         sample=sample,
+        profiling_by_consent=_choice("MDP_PROFILING", "all", "consent") == "consent",
         schedule=None if (env("MDP_SCHEDULE") or "none").lower() == "none" else env("MDP_SCHEDULE"),
         closed_days=_days("MDP_CLOSED_DAYS"),
         webhook=env("MDP_ALERT_WEBHOOK") or None,

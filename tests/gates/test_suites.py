@@ -70,11 +70,14 @@ PLANTED = {
     tables.PREDICTIONS_SEGMENTATION: {
         "unknown_segment": {"segment": "'friends'"},
         "largest_segment": {"segment": "'loyal'"},
+        "not_to_be_scored": {"is_to_be_scored": "false"},
     },
     tables.PREDICTIONS_CHURN: {
         "rising_survival": {"survival_90d": "0.99d"},
         "contact_in_past": {"best_contact_date": "'2020-01-01'"},
+        "not_to_be_scored": {"is_to_be_scored": "false"},
     },
+    tables.PREDICTIONS_CTR: {"not_to_be_scored": {"is_to_be_scored": "false"}},
     tables.PREDICTIONS_BUDGET: {
         "unknown_channel": {"channel": "'fax'"},
         "below_floor": {"spend_cny": "10"},
