@@ -37,11 +37,13 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
     with state.lock(f"build {name}"):
         if name == "cleaned":
             late.note_reach(ds, from_ds)
+        taken_back = [day for day in state.published_days("marts") if (from_ds or ds) <= day and name != "marts"]
         with stages.rewriting(name, ds, from_ds) as (first, last):
             run_dbt(["build", "--exclude-resource-type", "unit_test", "--select", *LAYERS[name]], first, last)
         if name == "cleaned":
             late.note_released(ds)
-        ops.refresh(["published_days"], last)
+        for day in {*taken_back, last}:
+            ops.refresh(["published_days"], day)
     return f"{name} of {first} … {last} built" if first != last else f"{name} of {last} built"
 
 
