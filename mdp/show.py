@@ -118,9 +118,10 @@ def models() -> None:
 
     table = Table("model", "champion", "metric", "value", "versions")
     for row in registry.list_models():
-        champion = (
-            f"version {row['champion']}{' (baseline)' if row['is_baseline'] else ''}" if row["champion"] else "none"
-        )
+        off = state.last_off(f"train.{row['model']}")
+        champion = f"none: {off}" if off else "none"
+        if row["champion"]:
+            champion = f"version {row['champion']}{' (baseline)' if row['is_baseline'] else ''}"
         value = "" if row["value"] is None else f"{row['value']:.4f}"
         table.add_row(row["model"], champion, row["metric"], value, str(row["n_versions"]))
     Console().print(table)

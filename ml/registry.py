@@ -160,15 +160,16 @@ def read_model(model: str, version: str) -> bytes:
 def promote(model: str, version: str, reason: str) -> str:
     """Make a version the champion and write it into the ledger; returns a sentence. PlatformError if it cannot be."""
     get_model(model)
-    known = {v.version: v for v in versions(model)}
+    found = client().search_model_versions(f"name='{model}'")
+    known = {str(v.version): v for v in sorted(found, key=lambda v: int(v.version))}
     if str(version) not in known:
         raise PlatformError(
             f"{model} has no version {version}. Known versions: {', '.join(known) or 'none, train it first'}."
         )
-    before = next((v for v in known.values() if v.is_champion), None)
+    before = champion(model)
     if before and before.version == str(version):
         raise PlatformError(f"Version {version} is the champion of {model} already.")
-    chosen = known[str(version)]
+    chosen = _version(known[str(version)], None)
     data = _read_fingerprint(chosen.run_id)
     with state.lock(f"promote {model}"):
         client().set_registered_model_alias(model, CHAMPION, str(version))
@@ -217,8 +218,8 @@ def list_models() -> list[dict]:
     """One row per model of models.yml: model, champion (version or None), is_baseline, n_versions, metric, value."""
     rows = []
     for name, spec in load_models().items():
-        found = versions(name)
-        best = next((v for v in found if v.is_champion), None)
+        found = client().search_model_versions(f"name='{name}'")
+        best = champion(name) if found else None
         rows.append({
             "model": name, "champion": best and best.version, "is_baseline": bool(best and best.is_baseline),
             "n_versions": len(found), "metric": spec.metric.name, "value": best and best.metrics.get(spec.metric.name),

@@ -1,0 +1,60 @@
+"""Few rows a day: what chance explains stops no day; what it does not still does. A closed day is missed by nobody."""
+
+import importlib
+
+import pytest
+
+from expectations.scope import Scope, Volume
+from warehouse import tables
+from warehouse.errors import PlatformError
+from warehouse.settings import settings
+
+DS = "2026-02-17"
+
+
+def scope(per_day: int, rows: int = 0) -> Scope:
+    feeds = [table.split(".")[1] for table in tables.in_layer(tables.RAW)]
+    return Scope("2026-02-14", DS, {feed: Volume(rows, rows, 1, per_day, per_day) for feed in feeds})
+
+
+def rules(gate: str, table: str, seen: Scope) -> dict:
+    [suite] = [s for s in importlib.import_module(f"expectations.{gate}").suites(seen) if s.table == table]
+    return {"optional": suite.optional} | {rule.name: rule for rule in suite.rules}
+
+
+LOGS = [
+    ("raw", tables.RAW_WEB_EVENTS), ("raw", tables.RAW_AD_EVENTS), ("cleaned", tables.CLEANED_EVENTS),
+    ("cleaned", tables.CLEANED_IMPRESSIONS), ("features", tables.FEATURES_IMPRESSION),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gate", "table"), LOGS)
+def test_a_silent_day_is_an_outage_of_a_large_company_and_chance_in_a_small_one(gate, table):
+    large, small = rules(gate, table, scope(200)), rules(gate, table, scope(5))
+    assert "freshness" in large and large["volume"].arguments["min_value"] >= 1 and not large["optional"]
+    assert "freshness" not in small and small["optional"]
+    assert "volume" not in small or small["volume"].arguments["min_value"] <= 0
+
+
+@pytest.mark.parametrize(
+    ("gate", "table"), [*LOGS, ("raw", tables.RAW_CHANNEL_SPEND), ("cleaned", tables.CLEANED_CHANNEL_SPEND)]
+)
+def test_a_closed_day_is_missed_by_nobody(monkeypatch, gate, table):
+    monkeypatch.setenv("MDP_CLOSED_DAYS", "2026-01-01, 2026-02-16..2026-02-22")
+    closed = rules(gate, table, scope(200))
+    assert "freshness" not in closed and closed["optional"]
+    assert "volume" not in closed or closed["volume"].arguments["min_value"] <= 0
+
+
+def test_one_of_nine_is_no_defect_and_one_of_five_of_many_is():
+    """The day of a company of 37 customers was stopped by one event without a customer."""
+    few, many = (rules("cleaned", tables.CLEANED_EVENTS, scope(n, n))["missing_customer"] for n in (9, 9000))
+    assert few.arguments["max_value"] > 1 / 9 and many.arguments["max_value"] < 0.12
+
+
+def test_closed_days_are_read_or_refused(monkeypatch):
+    monkeypatch.setenv("MDP_CLOSED_DAYS", "2026-01-01, 2026-02-27..2026-03-01")
+    assert sorted(settings().closed_days) == ["2026-01-01", "2026-02-27", "2026-02-28", "2026-03-01"]
+    monkeypatch.setenv("MDP_CLOSED_DAYS", "spring festival")
+    with pytest.raises(PlatformError, match="MDP_CLOSED_DAYS is 'spring festival': write days and spans"):
+        settings()

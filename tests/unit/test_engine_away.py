@@ -1,0 +1,77 @@
+"""An engine that is away: a step waits for its restart, and what failed because of it says so by its exit code."""
+
+import threading
+import time
+
+import psutil
+import pytest
+
+from mdp import cli
+from warehouse import session
+from warehouse.errors import EngineDown, NotYet, PlatformError
+from warehouse.runfile import changing_run, record_service
+
+
+@pytest.fixture()
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDP_HOME", str(tmp_path))
+    return tmp_path
+
+
+def ends_with(monkeypatch, error: Exception, engines: list) -> int:
+    """The exit code of a command that raises `error`, the engine being the first, then the second of `engines`."""
+    seen = iter(engines)
+    monkeypatch.setattr(session, "seen_engine", lambda: next(seen))
+
+    def command():
+        raise error
+
+    monkeypatch.setattr(cli, "app", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code
+
+
+class Refused(PlatformError):
+    is_verdict = True
+
+
+@pytest.mark.parametrize(
+    ("error", "engines", "code"),
+    [
+        (PlatformError("dbt failed"), [(1, 0.0), (1, 0.0)], 1),
+        (PlatformError("dbt failed"), [(1, 0.0), (2, 9.0)], 75),
+        (RuntimeError("UNAVAILABLE"), [(1, 0.0), None], 75),
+        (RuntimeError("a defect of ours"), [(1, 0.0), (1, 0.0)], 70),
+        (RuntimeError("no engine was there"), [None, None], 70),
+        (Refused("a rule is broken"), [(1, 0.0), None], 1),
+        (NotYet("too young"), [(1, 0.0), None], 99),
+        (EngineDown("no engine runs"), [None, None], 75),
+    ],
+)  # fmt: skip
+def test_what_failed_because_the_engine_died_may_be_tried_again(home, monkeypatch, capsys, error, engines, code):
+    assert ends_with(monkeypatch, error, engines) == code
+    said = capsys.readouterr().err
+    assert ("the warehouse engine died meanwhile" in said) == (code == 75 and not isinstance(error, EngineDown))
+    assert ("Traceback" in said) == (code == 70)
+
+
+def test_a_step_waits_for_an_engine_that_is_being_restarted(home):
+    record_service(home, "supervisor", psutil.Process(), {})
+    with changing_run(home) as info:
+        info["services"]["engine"] = {"pid": -1, "created": 0, "state": "starting"}
+    threading.Timer(0.5, lambda: record_service(home, "engine", psutil.Process(), {}, state="up")).start()
+    started = time.monotonic()
+    session._wait_for_start(home)
+    assert 0.4 < time.monotonic() - started < 10 and session.seen_engine()[0] == psutil.Process().pid
+
+
+def test_a_step_does_not_wait_for_an_engine_that_was_given_up_or_never_started(home):
+    started = time.monotonic()
+    session._wait_for_start(home)
+    record_service(home, "supervisor", psutil.Process(), {})
+    with changing_run(home) as info:
+        info["services"]["engine"] = {"pid": -1, "created": 0, "state": "crashed"}
+    with pytest.raises(EngineDown, match="no warehouse engine runs"):
+        session.require_engine()
+    assert time.monotonic() - started < 5
