@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from pyspark import cloudpickle
 from pyspark.sql.connect.functions import broadcast, expr, lit
 
+from ingestion import records
 from ingestion.door import MAX_LINE_BYTES, judge, line_text, shape
 from ingestion.drift import HEAD_LINES, as_read, head_of
 from ingestion.feeds import DIGEST, FilesFeed
@@ -27,7 +29,8 @@ from warehouse.settings import settings
 
 CHUNK = 256 << 10  # bytes that stay in the processor's cache while they are looked at
 HEAD_BYTES = 4 << 20
-LINE_END, OPEN, CLOSE = b"\n{}"
+MAX_SPANNING_BYTES = 256 << 20
+LINE_END, OPEN, CLOSE, QUOTE = b'\n{}"'
 FILES_AT_ONCE = 4
 LIST = re.compile(rb":\s*\[")
 PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
@@ -35,6 +38,7 @@ HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 CUT_OFF = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{0,2}(\\(u([dD][c-fC-F]?[0-9a-fA-F]?)?)?)?\Z"
 )  # a pair, by the chunk's end
+cloudpickle.register_pickle_by_value(records)
 ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
 
@@ -44,10 +48,13 @@ def measure(feed: FilesFeed, file: dict) -> dict:
     no member is a list or holds half of a surrogate pair.
 
     Nothing can stand before or after the object of a plain line, so Spark's reader may parse it straight from the file;
-    to look at each line in the engine costs many times what this does.
+    to look at each line in the engine costs many times what this does. Of a CSV with line ends in quotes (`spans`) each
+    record is one line of these.
     """
     digest, decoder, n_lines, is_plain, last, head = hashlib.sha256(), _utf8_decoder(), 0, True, LINE_END, b""
     line = b""  # the last, not yet whole
+    quotes = _quotes_are_even(feed.delimiter.encode(feed.encoding)[-1]) if feed.format == "csv" else None
+    may_span, n_bytes = False, 0
     n_since_end = 0  # bytes since the beginning of the chunk that held the last line end
     try:
         with open_file(feed, file["name"]) as stream:
@@ -64,6 +71,8 @@ def measure(feed: FilesFeed, file: dict) -> dict:
                     is_plain = is_plain and not _is_odd(line)
                     line = line[line.rfind(b"\n") + 1 :]
                 n_since_end = len(chunk) if n_ends else n_since_end
+                n_bytes += len(chunk)
+                may_span = may_span or quotes is not None and not quotes(seen, is_end)
                 last = int(seen[-1])
                 head = head if len(head) >= HEAD_BYTES else head + chunk
     except OSError as error:
@@ -72,13 +81,57 @@ def measure(feed: FilesFeed, file: dict) -> dict:
     head = b"\n".join(head.split(b"\n", HEAD_LINES)[:HEAD_LINES])
     found = head_of(feed, file["name"], head) if head else {}
     is_plain = is_plain and decoder(b"", final=True)
-    return {
-        **file,
-        "digest": digest.hexdigest(),
-        "n_lines": n_lines + (last != LINE_END),
-        "is_plain": is_plain,
-        **found,
-    }
+    n_lines += last != LINE_END
+    if may_span and (n_records := _count_records(feed, file["name"], n_bytes)) < n_lines:
+        found, n_lines = found | {"spans": True}, n_records
+    return {**file, "digest": digest.hexdigest(), "n_lines": n_lines, "is_plain": is_plain, **found}
+
+
+def _quotes_are_even(delimiter: int) -> Callable[[np.ndarray, np.ndarray], bool]:
+    """A function that takes a CSV piece by piece and says whether each line of it closes the quotes that it opens.
+
+    It errs on one side: a quote within an unquoted field makes it say no.
+    """
+    before, is_open = LINE_END, False
+    begins = np.zeros(256, bool)
+    begins[[delimiter, LINE_END, QUOTE, records.BOM[-1]]] = True  # what may stand before a quote that opens
+
+    def even(seen: np.ndarray, is_end: np.ndarray) -> bool:
+        nonlocal before, is_open
+        at = np.flatnonzero(seen == QUOTE)
+        opening = at[int(is_open) :: 2]
+        bad = is_open and not len(at) and is_end.any()
+        if len(at):
+            previous = np.where(opening > 0, seen[opening - 1], before)
+            ends = np.searchsorted(at, np.flatnonzero(is_end))
+            bad = not begins[previous].all() or bool(((ends + is_open) % 2).any())
+        is_open = (len(at) + is_open) % 2 == 1
+        before = int(seen[-1])
+        return not bad
+
+    return even
+
+
+def _count_records(feed: FilesFeed, name: str, n_bytes: int) -> int:
+    """How many records a CSV file has whose quoted fields may hold line ends."""
+    with open_file(feed, name) as stream:
+        found = records.records(
+            records.lines_of(iter(lambda: stream.read(CHUNK), b"")), _delimiter(feed), MAX_LINE_BYTES
+        )
+        number, text = next(found)
+        if feed.header and b"\n" in text:
+            raise PlatformError(f"{feed.name}: the header of {shown(name)} goes over several lines: write it in one")
+        n = 1 + sum(1 for _ in found)
+    if n_bytes > MAX_SPANNING_BYTES:
+        raise PlatformError(
+            f"{feed.name}: {shown(name)} holds quoted line ends and {n_bytes:,} bytes, and such a file is read in one piece: "
+            f"cut it into files of at most {MAX_SPANNING_BYTES:,}"
+        )
+    return n
+
+
+def _delimiter(feed: FilesFeed) -> bytes:
+    return feed.delimiter.encode(feed.encoding)
 
 
 def _is_plain(seen: np.ndarray, is_end: np.ndarray, last: int) -> bool:
@@ -178,16 +231,17 @@ def read(feed: FilesFeed, inputs: dict, aside: str):
     alike: dict[tuple, list[dict]] = {}  # files with the same columns in the same order are read together
     for file in inputs["files"]:
         fields = tuple(file["fields"]) if "fields" in file else None
-        alike.setdefault((fields, may_be_plain and file.get("is_plain", False)), []).append(file)
+        how = "whole" if file.get("spans") else "plain" if may_be_plain and file.get("is_plain") else "lines"
+        alike.setdefault((fields, how), []).append(file)
     paths = read_paths(feed, inputs["files"], aside)
     frames = [
         judge(
-            _arriving(_lines_in(feed, files, paths, is_plain), files, paths, inputs["first"]),
+            _arriving(_lines_in(feed, files, paths, how), files, paths, inputs["first"]),
             feed,
             *ORIGIN,
             fields=fields,
         )
-        for (fields, is_plain), files in sorted(alike.items(), key=str)
+        for (fields, how), files in sorted(alike.items(), key=str)
     ]
     if not frames:
         empty = session().createDataFrame([], "value string, source string, source_block bigint, source_row bigint")
@@ -195,18 +249,24 @@ def read(feed: FilesFeed, inputs: dict, aside: str):
     return functools.reduce(lambda one, other: one.union(other), frames)
 
 
-def _lines_in(feed: FilesFeed, files: list[dict], read_as: dict[str, str], is_plain: bool):
+def _lines_in(feed: FilesFeed, files: list[dict], read_as: dict[str, str], how: str):
     """The lines of some files with their place: the last part of the path under which Spark reads the file, …"""
     reader = session().read.option("lineSep", "\n")
     paths = [read_as[file["name"]] for file in files]
     place = ("_metadata.file_name as source", "_metadata.file_block_start as source_block")
     row = "monotonically_increasing_id() as source_row"
-    if is_plain:
+    if how == "plain":
         schema, options = shape(feed)
         return reader.schema(schema).options(**options).json(paths).selectExpr("struct(*) as parsed", *place, row)
+    if how == "whole":
+        contents = session().read.text(paths, wholetext=True).selectExpr("cast(value as binary) as value", place[0])
+        found = contents.mapInArrow(records.arrow_records(_delimiter(feed), MAX_LINE_BYTES), records.SCHEMA)
+        found = found.withColumn("value", expr("cast(value as string)"))
+    else:
+        found = reader.text(paths).selectExpr("value", *place, row)
     value = "decode(cast(value as binary), 'ISO-8859-1')" if feed.encoding == "latin-1" else "value"
     value = f"if(startswith({value}, '\ufeff'), substring({value}, 2), {value}) as value"
-    return reader.text(paths).selectExpr("value", *place, row).selectExpr(value, *ORIGIN)
+    return found.selectExpr(value, *ORIGIN)
 
 
 def _arriving(lines, files: list[dict], read_as: dict[str, str], first: str | None):
@@ -230,12 +290,25 @@ def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, 
     for name, number in places:
         wanted.setdefault(name, []).append(number)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        lines = pool.map(lambda name: list(_lines_of(feed, name, sorted(set(wanted[name])))), wanted)
+        lines = pool.map(lambda name: _records_of(feed, name, sorted(set(wanted[name]))), wanted)
     return {
         (name, number): line_text(line, feed.encoding)
         for name, found in zip(wanted, lines, strict=True)
         for number, line in zip(sorted(set(wanted[name])), found, strict=True)
     }
+
+
+def _records_of(feed: FilesFeed, name: str, numbers: list[int]) -> list[bytes]:
+    """The records of one file that begin in the lines with these numbers (ascending, from 1)."""
+    lines = list(_lines_of(feed, name, numbers))
+    if feed.format != "csv" or not any(records.is_open(line, _delimiter(feed)) for line in lines):
+        return lines
+    with open_file(feed, name) as stream:
+        found = records.records(
+            records.lines_of(iter(lambda: stream.read(CHUNK), b"")), _delimiter(feed), MAX_LINE_BYTES
+        )
+        wanted = set(numbers)
+        return [text for number, text in found if number in wanted]
 
 
 def _lines_of(feed: FilesFeed, name: str, numbers: list[int]) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ leaves behind is a directory that nobody reads; the next attempt that succeeds r
 """
 
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +21,7 @@ from ingestion.door import HEADER
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, LogFeed
 from ingestion.privacy import encrypt, payload_row
 from ingestion.protect import keys_sealing_with, stored_columns
+from ingestion.records import BLOCK
 from warehouse import state
 from warehouse.errors import PlatformError, shown
 from warehouse.keys import key_id, key_path
@@ -216,11 +217,12 @@ def _lines(parts: str) -> Callable[[pa.Table], pa.Array]:
             for file, block, low, n in zip(
                 sums["source"], sums["source_block"], sums["source_row_min"], sums["source_row_count"], strict=True
             ):
-                if block is None:  # a row released from quarantine
+                if block in (None, BLOCK):  # a row released from quarantine, or one that knows its line
                     continue
                 known = blocks.setdefault((file, block), [low, 0])
                 known[:] = min(known[0], low), known[1] + n
-    base, before, last = {}, 0, None
+    base: dict = defaultdict(int)
+    before, last = 0, None
     for (file, block), (low, n) in sorted(blocks.items()):
         before = 0 if file != last else before
         base[file, block] = before - low + 1

@@ -20,6 +20,8 @@ HALF_A_PAIR = (
     r"\\u[dD][c-fC-F][0-9a-fA-F]{2}', '') rlike r'\\u[dD][89a-fA-F]'"
 )
 HEADER = "header"
+# Stands in a last field of ours: where a quote is not closed, or something stands behind it, that field is not found.
+END = "."
 UNREADABLE = (
     "if(row is null or row._corrupt is not null or event_time is null, "
     "raise_error('a released row is no event any more: were the columns of its feed changed?'), cast(null as string))"
@@ -72,8 +74,10 @@ def shape(feed: LogFeed, header: tuple[str, ...] | None = None) -> tuple[str, di
             if feed.format == "csv"
             else {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
         )
-    kinds = dict.fromkeys(names, "string")
-    if feed.format == "json":
+    if feed.format != "json":
+        kinds = dict.fromkeys([*names, "_end"], "string")
+        options |= {"maxColumns": str(MAX_LINE_BYTES), "unescapedQuoteHandling": "STOP_AT_CLOSING_QUOTE"}
+    else:
         kinds = {n: "string" if _is_read_as_text(feed.columns[n].type, feed) else feed.columns[n].type for n in names}
     fields = ", ".join(f"`{name}` {kind}" for name, kind in (kinds | {"_corrupt": "string"}).items())
     return fields, options | {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
@@ -82,7 +86,10 @@ def shape(feed: LogFeed, header: tuple[str, ...] | None = None) -> tuple[str, di
 def _parse(feed: LogFeed, header: tuple[str, ...] | None) -> str:
     """SQL of the line as a struct of that shape."""
     fields, options = shape(feed, header)
-    function, text = ("from_json", "value") if feed.format == "json" else ("from_csv", "rtrim('\\r', value)")
+    function, text = "from_json", "value"
+    if feed.format != "json":  # what is too long has too many fields for the parser
+        text = f"if(octet_length(value) > {MAX_LINE_BYTES}, null, concat(rtrim('\\r', value), '{options['sep']}{END}'))"
+        function = "from_csv"
     named = ", ".join(f"'{key}', '{value}'" for key, value in options.items())
     return f"{function}({text}, '{fields}', map({named}))"
 
@@ -121,6 +128,8 @@ def _row(feed: LogFeed) -> str:
     texts = {name: made.get(name, f"parsed.`{name}`") for name in feed.columns}
     found = {name: _value(texts[name], column, feed) for name, column in feed.columns.items()}
     wrong = [is_wrong for _, is_wrong in found.values() if is_wrong]
+    if feed.format != "json":
+        wrong.append(f"parsed._end is distinct from '{END}'")
     if not wrong and all(value == f"parsed.`{name}`" for name, (value, _) in found.items()):
         return "parsed"
     fields = ", ".join(f"'{name}', {value}" for name, (value, _) in found.items())
@@ -171,6 +180,8 @@ def _of_line(feed: LogFeed) -> list[str]:
         rules.append((f"({suspect}) and coalesce(json_array_length(concat('[', value, ']')), 0) <> 1", malformed))
     else:
         rules.append(("trim(value) = ''", malformed))
+        if not getattr(feed, "multi_line", True):
+            rules.append((r"contains(value, '\n')", malformed))
     digest = ["sha2(value, 256) as line_digest"] if DIGEST in feed.columns else []
     return [f"{_first_broken(rules)} as line_reason", *digest]
 

@@ -338,6 +338,7 @@ class FilesFeed(LogFeed):
     pattern: Plain
     encoding: Literal["utf-8", "latin-1"] = "utf-8"
     header: bool = False
+    multi_line: bool = False
 
     @model_validator(mode="after")
     def _pattern_has_the_day(self):
@@ -345,6 +346,8 @@ class FilesFeed(LogFeed):
             raise ValueError("needs {date} once in its pattern: the day in the name is the day a file arrived")
         if self.header and self.format != "csv":
             raise ValueError("has a header, which only format csv has")
+        if self.multi_line and self.format != "csv":
+            raise ValueError("has multi_line, which only format csv has")
         return self
 
     @property

@@ -142,6 +142,35 @@ def test_a_table_of_values_and_its_header(spark, spool):
     ]  # fmt: skip
 
 
+SPANNING = [
+    's1;2024-03-05 10:00;1.00;"first\nsecond"', "s2;2024-03-05 10:00;1.00;x",
+    's3;2024-03-05 10:00;x;"a\n\ns9;2024-03-05 10:00;1.00;b"', 's4;2024-03-05 10:00;1.00;"never closed',
+    's5;2024-03-05 10:00;1.00;5" pipe', 's6;2024-03-05 10:00;1.00;"a"b', ";" * 30_000,
+    's7;2024-03-05 10:00;"1.00";"a ""q"" b"', 's8;2024-03-05 10:00;1.00;"open',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_row_over_several_lines_is_one_row_or_held_back_once(spark, spool, is_declared):
+    if is_declared:
+        path = spool.parent / "feeds.yml"
+        path.write_text(path.read_text().replace("  header: true\n", "  header: true\n  multi_line: true\n"))
+    (spool / CSV / f"{CSV}-{DAY}.csv").write_text("sale_id;sold_at;amount;note\n" + "\n".join(SPANNING) + "\n")
+    plain = 'sale_id;sold_at;amount;note\nt1;2024-03-05 10:00;1.00;5" pipe\nt2;2024-03-05 10:00;1.00;"open\n'
+    (spool / CSV / f"{CSV}-{DAY}-plain.csv").write_text(plain)
+    ingest(CSV)
+    rows = dict(tuple(r) for r in spark.table(f"raw.{CSV}").select("sale_id", "note").collect())
+    good = {"s2": "x", "s5": '5" pipe', "s7": 'a "q" b', "t1": '5" pipe'}
+    assert rows == good | ({"s1": "first\nsecond"} if is_declared else {})
+    lines = {2: SPANNING[0], 5: SPANNING[2], 8: SPANNING[3], 10: SPANNING[5], 11: SPANNING[6], 13: SPANNING[8]}
+    if is_declared:
+        del lines[2]
+    name = f"{CSV}-{DAY}"
+    expected = [(f"{name}-plain.csv", 3, "malformed_csv", 't2;2024-03-05 10:00;1.00;"open')]
+    expected += [(f"{name}.csv", n, "malformed_csv", text) for n, text in lines.items()]
+    assert held(spark, CSV) == expected
+
+
 def test_columns_are_found_by_the_header_and_new_ones_are_recorded(spark, spool):
     (spool / CSV / f"{CSV}-{DAY}.csv").write_text("sale_id;sold_at;amount;note\ns1;2024-03-05 10:00;1.00;a\n")
     moved = "note;shop;sold_at;amount;sale_id\nb;north;2024-03-05 11:00;2.00;s2\n"
