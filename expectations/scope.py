@@ -59,8 +59,9 @@ class Scope:
         return least(usual * LEAST) <= 0
 
     def n_rows(self, feed: str) -> int:
-        """Rows that the day's own load brought, at least 1: what a share's limit allows to chance depends on it."""
-        return max(self.volumes[feed].n_rows, 1) if feed in self.volumes else 1
+        """About how many rows of `feed` the days have, at least 1: what a share's limit allows to chance depends on it."""
+        seen = self.volumes.get(feed)
+        return max(round(max(seen.n_rows, seen.usual_per_day or 0) * self.n_days), 1) if seen else 1
 
     def n_loaded(self, *feeds: str) -> int:
         """Rows that `feeds` (all, if none is named) loaded for the days; a load may hold older days, too."""
