@@ -171,6 +171,34 @@ def test_a_row_over_several_lines_is_one_row_or_held_back_once(spark, spool, is_
     assert held(spark, CSV) == expected
 
 
+def test_an_offset_wins_and_the_zone_is_for_every_column_without_one(spark, spool):
+    path = spool.parent / "feeds.yml"
+    blocks = yaml.safe_load(path.read_text())
+    moments = {"seen_at": {"type": "timestamp"}, "sent_at": {"type": "timestamp", "time_format": "epoch_milliseconds"}}
+    more = {name: column | {"class": "internal"} for name, column in (moments | {"born": {"type": "date"}}).items()}
+    blocks[JSON] |= {"timestamp_zone": "Asia/Shanghai", "columns": blocks[JSON]["columns"] | more}
+    path.write_text(yaml.safe_dump(blocks, sort_keys=False))
+    bare = {"seen_at": f"{DAY} 10:00", "sent_at": 1709604000000, "born": "2000-02-29"}
+    good = [
+        event("e1"),
+        event("e2", at=f"{DAY}T10:00:00", **bare),
+        event("e3", at=f"{DAY}T02:00:00Z", seen_at=f"{DAY}T02:00Z"),
+    ]
+    bad = {
+        "bad_timestamp:seen_at": {"seen_at": "10:15"}, "bad_timestamp:sent_at": {"sent_at": f"{DAY}T10:00:00Z"},
+        "bad_date:born": {"born": "20000229"}, "bad_timestamp:occurred_at": {"at": "10:15"},
+    }  # fmt: skip
+    lines = good + [event(reason, **columns) for reason, columns in bad.items()]
+    (spool / JSON / f"{JSON}-{DAY}.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    ingest(JSON)
+    shown = ", ".join(f"cast({name} as string)" for name in ("event_time", "seen_at", "sent_at", "born"))
+    at = f"{DAY} 02:00:00"
+    assert [tuple(row) for row in spark.sql(f"select {shown} from raw.{JSON} order by event_id").collect()] == [
+        (at, None, None, None), (at, at, at, "2000-02-29"), (at, at, None, None),
+    ]  # fmt: skip
+    assert [(n, reason) for _, n, reason, _ in held(spark, JSON)] == list(enumerate(bad, 4))
+
+
 def test_columns_are_found_by_the_header_and_new_ones_are_recorded(spark, spool):
     (spool / CSV / f"{CSV}-{DAY}.csv").write_text("sale_id;sold_at;amount;note\ns1;2024-03-05 10:00;1.00;a\n")
     moved = "note;shop;sold_at;amount;sale_id\nb;north;2024-03-05 11:00;2.00;s2\n"
