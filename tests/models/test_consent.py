@@ -88,3 +88,11 @@ def test_an_audience_is_of_those_who_consent_now(spark, monkeypatch, tmp_path, d
     assert audiences.write_audiences(DS) == {"audience_sms.csv": len(written), "audience_email.csv": len(written)}
     lines = (tmp_path / "exports" / DS / "audience_sms.csv").read_text().splitlines()[1:]
     assert [line.split(",")[0] for line in lines] == written
+
+
+@pytest.mark.parametrize(("n", "said"), [(None, False), (7, True)])
+def test_the_summary_counts_who_is_left_out(n, said):
+    from mdp.summary import _segments
+
+    text = _segments(SimpleNamespace(segments=[], n_left_out=n))
+    assert ("7 customers do not consent to profiling" in text) == said
