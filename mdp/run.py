@@ -67,8 +67,8 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
             if history:
                 _dag("history", f"history__{history[1]}", {"from": history[0], "to": history[1]}, history[1], timing)
             if trained_on := _training_day():
-                conf = {"ds": trained_on, "missing": True}
-                _dag("retrain", f"retrain__{trained_on}", conf, trained_on, timing)
+                asked = {"ds": trained_on, "missing": True}
+                _dag("retrain", f"retrain__{trained_on}", asked, trained_on, timing)
             _dag("daily", f"daily__{target}", {"ds": target}, target, timing)
             since = time.monotonic()
             console.print("gathering the summary …")
