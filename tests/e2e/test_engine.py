@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tests.conftest import PROJECT, mdp
-from tests.e2e.privacy import scan
+from tests.e2e.privacy import glance
 from warehouse import engine as launcher
 from warehouse import supervise
 from warehouse.errors import EngineDown
@@ -74,10 +74,10 @@ def test_a_crashed_engine_is_restarted_once_and_leaves_nothing_to_read(started):
     while not on_disk(home, "temp_local_") and spilling.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert scan(home, PHONES)[0] == [], "while it works"
+    assert glance(home, PHONES)[0] == [], "while it works"
     kill_engine(home, "crashed")
     assert on_disk(home, "shuffle_") and on_disk(home, "temp_local_")
-    assert scan(home, PHONES)[0] == [], "after it was killed"
+    assert glance(home, PHONES)[0] == [], "after it was killed"
     assert spilling.wait(60)
     status = mdp("warehouse", "status", home=home, check=False)
     assert "crashed" in status.stdout and status.returncode == 1

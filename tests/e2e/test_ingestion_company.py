@@ -71,12 +71,12 @@ def test_no_contact_of_a_customer_stands_in_raw_or_quarantine(loaded, spark):
                 assert not [value for value in clear if value in payloads], f"{table} holds a payload in clear"
 
 
-def test_a_row_is_protected_before_it_is_sorted_or_sent_to_another_task(loaded, capsys):
+def test_a_row_is_protected_before_it_is_sorted_or_sent_to_another_task(loaded, capsys, tmp_path):
     """What is exchanged lies on disk meanwhile. (Names and days of files, sent to each task, are nobody's.)"""
     ds, *_ = loaded
     for name, feed in load_feeds().items():
         inputs = state.load(name, ds).inputs
-        frame = jdbc.read(feed, inputs)[1] if feed.kind == "jdbc" else collect.read(feed, inputs)
+        frame = jdbc.read(feed, inputs)[1] if feed.kind == "jdbc" else collect.read(feed, inputs, f"{tmp_path}/aside")
         frame.explain()
         plan = capsys.readouterr().out
         assert re.search(r"Scan JDBCRelation|FileScan", plan), plan
