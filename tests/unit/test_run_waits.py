@@ -166,3 +166,20 @@ def test_a_run_beyond_the_first_page_is_taken_up(airflow):
     with pytest.raises(PlatformError, match="under another name than daily__other"):
         client.start_run("daily", "daily__other", {}, "taken")
     assert [run["dag_run_id"] for run in client.active_runs("daily")] == there
+
+
+def test_a_run_loads_trains_lives_and_sums_up_in_this_order(monkeypatch):
+    done = []
+    monkeypatch.setattr(run, "_prepare", lambda *given: ("2026-03-03", ("2026-03-01", "2026-03-02")))
+    monkeypatch.setattr(run, "_training_day", lambda: "2026-03-02")
+    monkeypatch.setattr(run, "_dag", lambda dag, run_id, asked, day, timing: done.append((dag, asked)))
+    monkeypatch.setattr(run.warm, "call", lambda home, command, *more: done.append((command[1], command[3])))
+    monkeypatch.setattr(run.stack, "links", dict)
+    monkeypatch.setattr(run.signal, "signal", lambda *given: None)
+    run.run(None, None, {})
+    assert done == [
+        ("history", {"from": "2026-03-01", "to": "2026-03-02"}),
+        ("retrain", {"ds": "2026-03-02", "missing": True}),
+        ("daily", {"ds": "2026-03-03"}),
+        ("summary", "2026-03-03"),
+    ]
