@@ -182,6 +182,9 @@ class ResponseCurves(BaseEstimator):
         """
         rows = X[["channel", "spend_cny", "demand_index"]].join(y[["n_orders", "return_cny"]])
         rows = rows.astype({"spend_cny": float, "return_cny": float})
+        rows["spend_cny"] = rows["spend_cny"].clip(
+            lower=0
+        )  # a credit note above the day's spend is no negative advertising
         self.curves_ = {}
         for channel, group in rows.groupby("channel"):
             if group["spend_cny"].sum() <= 0:  # nothing is known of a channel never paid for: it gets no plan
@@ -214,6 +217,11 @@ class ResponseCurves(BaseEstimator):
         trailing = mean_daily_spend(X)
         limits = {c: (self.floor_share * s, self.cap_share * s) for c, s in trailing.items() if c in self.curves_}
         budget = float(sum(trailing[c] for c in limits))
+        if budget <= 0:
+            known = ", ".join(self.curves_)
+            raise NotYet(
+                f"budget: nothing was spent in the last {X['ds'].nunique()} days on a channel with a curve ({known})"
+            )
         options = [
             Option(c, 1.0, floor, cap, self.curves_[c].pieces(cap, self.n_pieces)) for c, (floor, cap) in limits.items()
         ]
@@ -247,8 +255,9 @@ class ProportionalSpend(BaseEstimator):
 
 
 def mean_daily_spend(X: pd.DataFrame) -> pd.Series:
-    """Mean spend per channel over the days in X (a day without a row counts as 0)."""
-    return X.groupby("channel")["spend_cny"].agg(lambda s: s.astype(float).sum()) / X["ds"].nunique()
+    """Mean spend per channel over the days in X (a day without a row counts as 0), 0 where credit notes exceed it."""
+    spend = X.groupby("channel")["spend_cny"].agg(lambda s: s.astype(float).sum()) / X["ds"].nunique()
+    return spend.clip(lower=0)
 
 
 def _plan(rows: list[tuple], shadow_price: float, budget: float) -> pd.DataFrame:

@@ -8,6 +8,7 @@ marketing acts on five names; the silhouettes of other k are logged so that a pe
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.spatial.distance import cdist
 from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
@@ -24,6 +25,7 @@ STRATEGIES = {
     "at_risk": "personal win-back offer before the next regular purchase is missed",
     "dormant": "one low-cost reminder a quarter; leave out of paid retargeting",
 }
+FIT_ROWS = 200_000
 SILHOUETTE_ROWS = 2000  # the silhouette needs all pairwise distances: quadratic in rows
 
 
@@ -63,17 +65,26 @@ class Segmenter(BaseEstimator):
         self.seed = seed
 
     def fit(self, X: pd.DataFrame, y=None) -> "Segmenter":
-        """Fit on one row per customer with the columns of models.yml; needs at least five different customers."""
-        rfm = prepare_rfm(X)
-        if len(rfm.drop_duplicates()) < max(*self.k_candidates, len(STRATEGIES)):
+        """Fit on one row per customer with the columns of models.yml; needs at least five different customers.
+
+        Of more than FIT_ROWS customers as many are drawn (fixed seed): five centres do not need more, and memory and time
+        then no longer grow with them.
+        """
+        rfm = prepare_rfm(X if len(X) <= FIT_ROWS else X.sample(FIT_ROWS, random_state=self.seed))
+        n_different = len(rfm.drop_duplicates())
+        if n_different < len(STRATEGIES):
             raise NotYet(
-                f"segmentation: {len(rfm.drop_duplicates())} different customers are too few for "
-                f"{max(*self.k_candidates, len(STRATEGIES))} segments. Load more customers."
+                f"segmentation: {n_different} different customers are too few for {len(STRATEGIES)} segments. "
+                "Load more customers."
             )
+        constant = [name for name in rfm if rfm[name].nunique() == 1]
+        self.notes_ = (
+            [f"one value for all customers, so it tells none apart: {', '.join(constant)}"] if constant else []
+        )
         self.scaler_ = StandardScaler().fit(rfm)
         scaled = self.scaler_.transform(rfm)
         self.silhouette_by_k_, self.inertia_by_k_ = {}, {}
-        for k in sorted({*self.k_candidates, len(STRATEGIES)}):
+        for k in sorted(k for k in {*self.k_candidates, len(STRATEGIES)} if k <= n_different):
             with threadpool_limits(1):  # OpenMP threads spin for each other on busy cores: 10 s instead of 1.5 s (seen)
                 clusters = KMeans(k, n_init=5, random_state=self.seed).fit(scaled)
             self.silhouette_by_k_[k] = sample_silhouette(scaled, clusters.labels_)
@@ -86,7 +97,7 @@ class Segmenter(BaseEstimator):
     def predict(self, X: pd.DataFrame) -> pd.DataFrame:
         """segment, strategy, distance (in standard deviations of the log-scaled inputs), indexed as X."""
         scaled = self.scaler_.transform(prepare_rfm(X))
-        distances = np.sqrt(((scaled[:, None, :] - self.centroids_[None]) ** 2).sum(axis=2))
+        distances = cdist(scaled, self.centroids_)
         nearest = distances.argmin(axis=1)
         return _table(X, np.array(self.names_)[nearest], distances[np.arange(len(X)), nearest])
 
@@ -97,6 +108,8 @@ class QuantileRule(BaseEstimator):
     def fit(self, X: pd.DataFrame, y=None) -> "QuantileRule":
         """Learn the quintiles of each of the three, and the quintiles of their summed scores."""
         rfm = prepare_rfm(X)
+        if rfm.empty:
+            raise NotYet("segmentation: there is no customer yet")
         self.cuts_ = {c: np.quantile(rfm[c], [0.2, 0.4, 0.6, 0.8]) for c in ("recency", "frequency", "monetary")}
         self.score_cuts_ = np.quantile(self._score(rfm), [0.2, 0.4, 0.6, 0.8])
         return self
@@ -118,9 +131,9 @@ def _table(X: pd.DataFrame, segments: np.ndarray, distance: np.ndarray) -> pd.Da
 
 
 def sample_silhouette(scaled: np.ndarray, labels: np.ndarray) -> float:
-    """Mean silhouette of at most SILHOUETTE_ROWS rows (fixed seed); -1 if all rows are in one group."""
+    """Mean silhouette of at most SILHOUETTE_ROWS rows (fixed seed); -1 if all are in one group or each in its own."""
     chosen = np.random.default_rng(0).permutation(len(labels))[:SILHOUETTE_ROWS]
-    if len(np.unique(labels[chosen])) < 2:
+    if not 2 <= len(np.unique(labels[chosen])) < len(chosen):
         return -1.0
     return float(silhouette_score(scaled[chosen], labels[chosen]))
 
@@ -157,7 +170,11 @@ def evaluate(estimator, X: pd.DataFrame, y=None) -> Evaluation:
         metrics |= {"anova_f": float(test.statistic), "anova_p": float(test.pvalue), "eta2": float(between / total)}
     for k, value in getattr(estimator, "silhouette_by_k_", {}).items():
         metrics[f"silhouette_k{k}"] = value
-    return Evaluation(metrics, pd.DataFrame({"customer_id": X["customer_id"], "segment": segments}))
+    return Evaluation(
+        metrics,
+        pd.DataFrame({"customer_id": X["customer_id"], "segment": segments}),
+        tuple(getattr(estimator, "notes_", ())),
+    )
 
 
 def plot(estimator, evaluation: Evaluation) -> dict:

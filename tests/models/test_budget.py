@@ -9,7 +9,7 @@ from planted import TRUE_CURVES, plant_channels
 from ml import budget
 from ml.budget import Option, allocate
 from ml.models import build_estimator, get_model
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError
 
 TABLE = [
     Option("information feed", 50, 2_000, 10_000, ((10_000, 3.2),)),
@@ -121,3 +121,36 @@ def test_the_plan_keeps_floors_caps_and_budget_and_is_near_the_true_optimum(plan
     for c in inner:
         a, b = TRUE_CURVES[c]
         assert 150 * a / b * np.exp(-optimum.spend_cny[c] / b) == pytest.approx(price, rel=0.1)
+
+
+@pytest.mark.parametrize("change", [{"spend_cny": 0.0}, {"spend_cny": -1.0}, {"channel": "new"}])
+def test_nothing_to_plan_with_is_said(planted, change):
+    X, _, model = planted
+    with pytest.raises(NotYet, match="nothing was spent in the last 28 days on a channel with a curve"):
+        model.predict(X.tail(84).assign(**change))
+
+
+def test_credit_notes_above_the_spend_count_as_nothing_spent(planted):
+    X, y, model = planted
+    noted = X["spend_cny"].where(X["channel"] != "social", -10.0)
+    plan = model.predict(X.assign(spend_cny=noted).tail(84)).set_index("channel")
+    assert plan.loc["social", ["spend_cny", "floor_cny", "cap_cny"]].tolist() == [0, 0, 0]
+    assert (plan["floor_cny"] <= plan["spend_cny"]).all() and plan["spend_cny"].sum() <= plan["budget_cny"].iloc[0]
+    assert list(build_estimator(get_model("budget")).fit(X.assign(spend_cny=noted), y).curves_) == ["display", "search"]
+
+
+def test_two_channels_always_moved_together_have_their_own_curves():
+    """Returns are counted by channel, so spends that move together are no obstacle."""
+    X, y = plant_channels(n_days=600)
+    rng = np.random.default_rng(5)
+    search, social = (X["channel"] == c for c in ("search", "social"))
+    X.loc[social, "spend_cny"] = 2 * X.loc[search, "spend_cny"].to_numpy()
+    a, b = TRUE_CURVES["social"]
+    orders = rng.poisson(X["demand_index"] * a * (1 - np.exp(-X["spend_cny"] / b)))
+    y = y.assign(
+        n_orders=y["n_orders"].where(~social, orders), return_cny=y["return_cny"].where(~social, 150.0 * orders)
+    )
+    model = build_estimator(get_model("budget")).fit(X, y)
+    for channel in ("search", "social"):
+        a, b = TRUE_CURVES[channel]
+        assert model.curves_[channel].expected_return(900) == pytest.approx(150 * a * (1 - np.exp(-900 / b)), rel=0.08)

@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from ml import segmentation
 from ml.models import build_estimator, get_model
-from warehouse.errors import PlatformError
+from warehouse.errors import NotYet, PlatformError
 
 
 def test_planted_groups_are_recovered_and_named():
@@ -39,5 +39,42 @@ def test_who_never_bought_counts_as_away_since_registration():
 
 def test_too_few_customers_are_said():
     frame = plant_groups()[0].iloc[::300]
-    with pytest.raises(PlatformError, match="4 different customers are too few for 7 segments"):
+    with pytest.raises(PlatformError, match="4 different customers are too few for 5 segments"):
         build_estimator(get_model("segmentation")).fit(frame)
+
+
+@pytest.mark.parametrize("n", [5, 6, 7, 8])
+def test_few_customers_are_segmented(n):
+    """Seven customers in seven clusters have no silhouette: that is no reason to stop at five."""
+    frame = plant_groups()[0].iloc[np.linspace(0, 999, n).astype(int)]
+    model = build_estimator(get_model("segmentation")).fit(frame)
+    metrics = segmentation.evaluate(model, frame).metrics
+    assert metrics["n_segments"] == 5 and metrics["silhouette"] >= -1
+    assert max(model.silhouette_by_k_) == min(n, 7)
+
+
+@pytest.mark.parametrize("frame", [plant_groups()[0].head(0), plant_groups()[0].iloc[[0] * 50]])
+def test_nobody_and_fifty_times_the_same_customer_are_not_enough_yet(frame):
+    with pytest.raises(NotYet, match=f"{min(len(frame), 1)} different customers are too few"):
+        build_estimator(get_model("segmentation")).fit(frame)
+
+
+def test_a_constant_column_is_said_and_changes_nothing():
+    frame, group = plant_groups()
+    model = build_estimator(get_model("segmentation")).fit(frame.assign(revenue_total_cny=5.0))
+    assert adjusted_rand_score(group, model.predict(frame.assign(revenue_total_cny=5.0))["segment"]) > 0.95
+    [note] = segmentation.evaluate(model, frame.assign(revenue_total_cny=5.0)).notes
+    assert note == "one value for all customers, so it tells none apart: value"
+
+
+def test_many_customers_are_fitted_on_a_sample_of_stated_size(monkeypatch):
+    frame, group = plant_groups()
+    monkeypatch.setattr(segmentation, "FIT_ROWS", 400)
+    seen = []
+    scale = segmentation.StandardScaler.fit
+    monkeypatch.setattr(
+        segmentation.StandardScaler, "fit", lambda self, rows: seen.append(len(rows)) or scale(self, rows)
+    )
+    model = build_estimator(get_model("segmentation")).fit(frame)
+    assert seen == [400]
+    assert adjusted_rand_score(group, model.predict(frame)["segment"]) > 0.95
