@@ -142,6 +142,9 @@ def model(name: str) -> None:
         what = ", ".join(word for word, yes in (("champion", v.is_champion), ("baseline", v.is_baseline)) if yes)
         versions.add_row(v.version, what, ", ".join(f"{k} {x:.4g}" for k, x in sorted(v.metrics.items())))
     console.print(versions)
+    for v in found["versions"]:
+        if v.notes:
+            console.print(f"version {v.version}: {v.notes}")
     history = Table("when (UTC)", "who", "from", "to", "why")
     for p in found["promotions"]:
         when = f"{p['promoted_at']:%Y-%m-%d %H:%M}"

@@ -19,28 +19,53 @@ from warehouse.errors import NotYet, PlatformError
 HORIZONS = (30, 60, 90)
 CONTACT_DAYS = 90  # how far ahead a contact is planned
 MIN_LIFETIME = 0.5  # days; who leaves on the day of entry was at risk for part of it
+MAX_LEVELS = 30  # of one column; terms are columns of a dense matrix
+MIN_LEVEL_ROWS = 10  # fewer customers of a level say nothing, and may all fall into the part that judges
+OTHER = "(other)"
 BASELINE_WINDOW = 180  # days over which Cox's baseline is continued beyond the longest tenure seen
 
 
 class Design(BaseEstimator):
-    """Turns customers into 0/1 terms: numeric columns in bands, levels except the most frequent of each column."""
+    """Turns customers into 0/1 terms: numeric columns in bands, levels except the most frequent of each column.
+
+    Terms are bounded whatever a column holds: its MAX_LEVELS most frequent levels, the others and those of fewer than
+    MIN_LEVEL_ROWS customers together. Terms that say nothing new are left out, not refused: real attributes repeat each
+    other ("no internet service" in six columns). `left_out_` says which and why.
+    """
 
     def __init__(self, categorical: list[str], bands: dict[str, list[float]]):
         self.categorical = categorical
         self.bands = bands
 
-    def fit(self, X: pd.DataFrame) -> "Design":
-        """Learn levels, references and means; PlatformError names a column with a single value."""
-        self.terms_ = []
+    def fit(self, X: pd.DataFrame, rows: np.ndarray | None = None) -> "Design":
+        """Learn levels, references and means; a term must say something new within `rows` (positions; all if None).
+
+        PlatformError if no term is left.
+        """
+        rows = np.arange(len(X)) if rows is None else rows
+        self.kept_levels_, self.terms_, self.left_out_ = {}, [], {}
         for column, values in self._levels(X).items():
             counts = values.value_counts()
-            if len(counts) < 2:
-                raise PlatformError(
-                    f"churn: column {column} has the one value {counts.index[0]!r} in all {len(X)} rows. "
-                    f"Take it out of ml/models.yml."
-                )
-            self.terms_ += [(column, level) for level in sorted(counts.index[1:])]
-        self.means_ = self.transform(X).to_numpy().mean(axis=0)
+            counts = counts.loc[sorted(counts.index, key=lambda level, n=counts: (-n[level], level))]
+            own = counts.index[counts >= MIN_LEVEL_ROWS][:MAX_LEVELS]
+            self.kept_levels_[column] = set(own)
+            rest = int(counts.drop(own).sum())
+            levels = [*own, *([OTHER] if rest >= MIN_LEVEL_ROWS else [])]
+            if len(levels) < 2:
+                self.left_out_[column] = "it has one value" if len(counts) < 2 else "all but one of its values are rare"
+            self.terms_ += [(column, level) for level in sorted(levels[1:])]
+        terms = self.transform(X)
+        new = find_independent(terms.to_numpy()[rows])
+        for keep, name in zip(new, terms.columns, strict=True):
+            if not keep:
+                self.left_out_[name] = "other columns say the same"
+        self.terms_ = [term for keep, term in zip(new, self.terms_, strict=True) if keep]
+        if not self.terms_:
+            raise PlatformError(
+                f"churn: none of {', '.join([*self.categorical, *self.bands])} tells {len(X):,} customers apart. "
+                "Name other columns in ml/models.yml."
+            )
+        self.means_ = terms.to_numpy()[:, new].mean(axis=0)
         return self
 
     def _levels(self, X: pd.DataFrame) -> dict[str, pd.Series]:
@@ -52,31 +77,35 @@ class Design(BaseEstimator):
             levels[column] = pd.Series(names[place], index=X.index).where(X[column].notna(), "unknown")
         return levels
 
+    def levels(self, X: pd.DataFrame) -> dict[str, pd.Series]:
+        """Column -> level of each row as the terms know it: rare ones, and ones not seen in fitting, are OTHER."""
+        return {c: v.where(v.isin(self.kept_levels_[c]), OTHER) for c, v in self._levels(X).items()}
+
     def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """One 0/1 float column per term; a level not seen in fitting counts as the reference."""
-        levels = self._levels(X)
+        """One 0/1 float column per term; a level without a term counts as the reference."""
+        levels = self.levels(X)
         return pd.DataFrame(
             {f"{column} {level}": (levels[column] == level).astype(float) for column, level in self.terms_},
             index=X.index,
         )
 
 
-def check_design(design: pd.DataFrame) -> None:
-    """Raise PlatformError naming the first column with missing values, constant, or a combination of others.
+def find_independent(terms: np.ndarray) -> np.ndarray:
+    """Bool per column of a finite matrix: not constant, and no linear combination of the kept columns before it.
 
-    lifelines otherwise fails to converge or returns large opposite coefficients. Rank by QR with a tolerance of 1e-8.
+    lifelines otherwise fails to converge or returns large opposite coefficients. (Gram-Schmidt, twice for accuracy.)
     """
-    for column in design:
-        if not np.isfinite(design[column]).all():
-            n = int((~np.isfinite(design[column])).sum())
-            raise PlatformError(f"churn: column {column} has {n} missing values of {len(design)}. Fill or drop it.")
-        if design[column].nunique() < 2:
-            raise PlatformError(f"churn: column {column} is constant ({design[column].iloc[0]:g}). Drop it.")
-    scaled = design.to_numpy() / np.abs(design.to_numpy()).max(axis=0)
-    diagonal = np.abs(np.diag(np.linalg.qr(np.column_stack([np.ones(len(scaled)), scaled]), mode="r")))[1:]
-    if (diagonal < 1e-8 * np.sqrt(len(scaled))).any():
-        column = design.columns[int(np.argmax(diagonal < 1e-8 * np.sqrt(len(scaled))))]
-        raise PlatformError(f"churn: column {column} is a linear combination of the columns before it. Drop it.")
+    kept = [np.full(len(terms), 1 / np.sqrt(max(len(terms), 1)))]
+    new = np.zeros(terms.shape[1], bool)
+    for place, column in enumerate(terms.T):
+        basis = np.array(kept)
+        rest = column - basis.T @ (basis @ column)
+        rest -= basis.T @ (basis @ rest)
+        size = np.linalg.norm(rest)
+        if size > 1e-6 * np.linalg.norm(column):
+            new[place] = True
+            kept.append(rest / size)
+    return new
 
 
 class WeibullCurve:
@@ -188,11 +217,13 @@ class ChurnModel(BaseEstimator):
             raise PlatformError(
                 f"churn: {int(y['is_churned'].sum())} departures are too few to fit on. Load more history."
             )
-        self.design_ = Design(self.categorical, self.bands).fit(X)
-        design = self.design_.transform(X)
-        check_design(design)
         order = np.random.default_rng(self.seed).permutation(len(y))
         held, kept = order[: len(y) // 4], order[len(y) // 4 :]
+        self.design_ = Design(self.categorical, self.bands).fit(X, kept)
+        design = self.design_.transform(X)
+        if self.design_.left_out_:
+            named = "; ".join(f"{term} ({why})" for term, why in self.design_.left_out_.items())
+            self.notes_ = [f"left out of the terms: {named}"]
         self.validation_ = {}
         for fit_one in (fit_weibull, fit_cox):
             curve = fit_one(design.iloc[kept], y.iloc[kept], self.penalizer)
@@ -218,7 +249,7 @@ class ChurnModel(BaseEstimator):
         columns = list(dict.fromkeys(column for column, _ in self.design_.terms_))
         member = np.array([[column == c for c in columns] for column, _ in self.design_.terms_], float)
         effects = ((design - self.design_.means_) * self.curve_.beta) @ member
-        levels = self.design_._levels(X)
+        levels = self.design_.levels(X)
         names = np.column_stack([levels[c].to_numpy(str) for c in columns])
         texts = []
         for row, order in enumerate(np.argsort(-effects, axis=1, kind="stable")[:, :2]):
@@ -305,7 +336,7 @@ def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame) -> Evaluation:
     for kind, value in getattr(estimator, "validation_", {}).items():
         metrics[f"validation_c_index_{kind}"] = value
     rows = pd.DataFrame({"customer_id": X["customer_id"].to_numpy()}).join(y.reset_index(drop=True))
-    return Evaluation(metrics, rows.assign(risk=risk))
+    return Evaluation(metrics, rows.assign(risk=risk), tuple(getattr(estimator, "notes_", ())))
 
 
 def plot(estimator, evaluation: Evaluation) -> dict:

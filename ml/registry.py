@@ -27,7 +27,7 @@ EVALUATION = "evaluation.parquet"
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version; metrics are those of its training run."""
+    """A registered version; metrics are those of its training run, notes what a person should know of it."""
 
     model: str
     version: str
@@ -35,6 +35,7 @@ class Version:
     is_baseline: bool
     is_champion: bool
     metrics: dict[str, float]
+    notes: str = ""
 
 
 def client():
@@ -113,7 +114,7 @@ def register(
         )
     if not connected.search_registered_models(filter_string=f"name='{model}'"):
         connected.create_registered_model(model)
-    made = connected.create_model_version(model, logged.model_uri, run.info.run_id, tags=tags)
+    made = connected.create_model_version(model, logged.model_uri, run.info.run_id, tags, description=tags.get("notes"))
     return str(made.version)
 
 
@@ -146,7 +147,18 @@ def _version(found, champion_version: str | None) -> Version:
         "baseline" in found.tags,
         str(found.version) == str(champion_version),
         metrics,
+        found.tags.get("notes", ""),
     )
+
+
+def inputs(version: Version | None) -> list[str]:
+    """The columns that a version's signature names as its inputs ([] for None)."""
+    if version is None:
+        return []
+    client()
+    from mlflow.models import get_model_info
+
+    return list(get_model_info(f"models:/{version.model}/{version.version}").signature.inputs.input_names())
 
 
 def read_model(model: str, version: str) -> bytes:

@@ -35,7 +35,7 @@ def score(model: str, ds: str) -> str:
                 raise NotYet(off.reason, off.possible_from)
             payload = registry.read_model(model, champion.version)
             frame = consent.leave_out(read_days(spec.features.table, shift(ds, 1 - spec.score.days), ds), ds)
-            predictions = predict_frame(spec, frame, payload, champion.version)
+            predictions = predict_frame(spec, frame, payload, champion.version, registry.inputs(champion))
         except NotYet as reason:
             stages.take_back(stage, ds)
             replace_partition(_no_rows(spec), table, ds)
@@ -55,12 +55,21 @@ def _no_rows(spec: ModelSpec):
     return session().createDataFrame([], ", ".join(f"`{name}` {kind}" for name, kind in columns.items()))
 
 
-def predict_frame(spec: ModelSpec, frame, payload: bytes, version: str):
-    """A Spark frame of the declared prediction columns and model_version, from a Spark frame of features."""
+def predict_frame(spec: ModelSpec, frame, payload: bytes, version: str, reads: list[str] = ()):
+    """A Spark frame of the declared prediction columns and model_version, from a Spark frame of features.
+
+    `reads`: what the model was trained on, which may be more than models.yml names by now. PlatformError if it is gone.
+    """
     from ml.train import as_doubles, collect
 
+    lacks = [column for column in reads if column not in frame.columns]
+    if lacks:
+        raise PlatformError(
+            f"{spec.name} version {version} reads {', '.join(lacks)}, which {spec.features.table} has no more: "
+            f"run `mdp train {spec.name}`, which replaces it"
+        )
     rows = frame.where(spec.features.scored_rows) if spec.features.scored_rows else frame
-    rows = as_doubles(rows, list(dict.fromkeys([*spec.features.key, "ds", *spec.features.columns])))
+    rows = as_doubles(rows, list(dict.fromkeys([*spec.features.key, "ds", *spec.features.columns, *reads])))
     types = spec.predictions.columns | {"model_version": "string"}
     apply = make_apply(payload, spec.features.key, list(types), version)
     # Amounts leave pandas as doubles and become decimals on Spark.

@@ -113,7 +113,7 @@ def split_followup(
             "is_churned": followed.notna(),
         }
     )
-    inputs = rows[[*spec.features.key, "ds", *spec.features.columns]]
+    inputs = rows.drop(columns=[c for c in spec.label.columns if c in rows])
     return tuple(
         Part(inputs[chosen].reset_index(drop=True), labels[chosen].reset_index(drop=True))
         for labels, chosen in ((fit, was_seen), (judge, was_seen & known.isna()))
@@ -121,5 +121,5 @@ def split_followup(
 
 
 def _part(spec: ModelSpec, rows: pd.DataFrame) -> Part:
-    inputs = rows[[*spec.features.key, "ds", *spec.features.columns]].reset_index(drop=True)
+    inputs = rows.drop(columns=spec.label.columns if spec.label else []).reset_index(drop=True)
     return Part(inputs, rows[spec.label.columns].reset_index(drop=True) if spec.label else None)

@@ -7,6 +7,7 @@ scoring never stands still.
 
 import hashlib
 import json
+import logging
 import pickle
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ def train(model: str, ds: str, dry: bool = False, missing: bool = False) -> Outc
     last = last_mature_day(spec, ds, late_days)
     try:
         refuse_too_young(spec, state.fact("first_day") or last, ds, late_days)
-        fit, judge = read_parts(spec, ds, last)
+        fit, judge = read_parts(spec, ds, last, registry.inputs(registry.champion(model)))
         if fit.features.empty:
             raise NotYet(f"{model}: {spec.features.table} has nothing to fit on up to {last}")
         return train_on(spec, fit, judge, fingerprint(ds, last, fit, judge), dry)
@@ -72,9 +73,13 @@ def train(model: str, ds: str, dry: bool = False, missing: bool = False) -> Outc
         raise
 
 
-def read_parts(spec: ModelSpec, ds: str, last: str) -> tuple[Part, Part]:
-    """(fit, judge) of the model's split, read through Spark into pandas, at most max_rows rows of needed columns."""
+def read_parts(spec: ModelSpec, ds: str, last: str, champion_reads: list[str] = ()) -> tuple[Part, Part]:
+    """(fit, judge) of the model's split, read through Spark into pandas, at most max_rows rows of needed columns.
+
+    What the champion reads is read, too, where the table still has it: it is judged on the same rows.
+    """
     columns = [*spec.features.key, "ds", *spec.features.columns]
+    columns += still_there(spec, champion_reads, columns)
     if spec.split.kind == "snapshot":
         return split_snapshot(spec, _to_pandas(spec, _read(spec.features.table, last, last, columns, ds)), last)
     labels = [*spec.features.key, "ds", *spec.label.columns]
@@ -89,6 +94,16 @@ def read_parts(spec: ModelSpec, ds: str, last: str) -> tuple[Part, Part]:
         _read(spec.label.table, first, last, labels, ds), [*spec.features.key, "ds"]
     )
     return split_days(spec, _to_pandas(spec, joined), last)
+
+
+def still_there(spec: ModelSpec, wanted: list[str], but: list[str]) -> list[str]:
+    """Those `wanted` columns that the model's feature table has, without those of `but`."""
+    extra = [column for column in wanted if column not in but]
+    if not extra:
+        return []
+    from warehouse.session import session
+
+    return [column for column in session().table(spec.features.table).columns if column in extra]
 
 
 def _read(table: str, from_ds: str, to_ds: str, columns: list[str], ds: str):
@@ -141,38 +156,57 @@ def train_on(spec: ModelSpec, fit: Part, judge: Part, data: dict, dry: bool = Fa
     """
     module = import_model(spec)
     baseline, candidate = module.make_baseline(), build_estimator(spec)
-    champion = registry.champion(spec.name)
+    champion, lacks = registry.champion(spec.name), None
+    if champion:
+        lacks = sorted(set(registry.inputs(champion)) - set(judge.features.columns))
     base = result = None
-    reasons = []
+    reasons, notes = [], []
+    if lacks:
+        notes.append(
+            f"champion version {champion.version} cannot be judged: it reads {', '.join(lacks)}, which is gone"
+        )
     try:
         candidate.fit(fit.features, fit.labels)
     except NotYet:
         raise
-    except PlatformError as error:  # too little to learn from: that is what the baseline is for
-        reasons.append(str(error).rstrip("."))
+    except Exception as error:  # too little to learn from, or a library's fault: that is what the baseline is for
+        reasons.append(_why(spec, error))
     baseline.fit(fit.features, fit.labels)
     try:
         base = module.evaluate(baseline, judge.features, judge.labels)
         result = None if reasons else module.evaluate(candidate, judge.features, judge.labels)
-    except PlatformError as error:  # too little to judge on
-        reasons.append(str(error).rstrip("."))
+    except Exception as error:  # too little to judge on
+        reasons.append(_why(spec, error))
     if result is not None:
-        reasons = _against(spec, module, result, base, judge, champion)
+        reasons = _against(spec, module, result, base, judge, None if lacks else champion)
+        notes += result.notes
+    if lacks:  # what cannot be judged cannot score: whatever is registered now takes its place
+        champion = None
     metrics = _metrics(result, base)
     if dry:
-        return _outcome(spec, None, reasons, metrics, result, champion, judge)
+        return _outcome(spec, None, reasons, metrics, notes, champion, judge)
     version = None
     if result is not None:
         figures = module.plot(candidate, result)
-        version = _register(spec, candidate, fit, metrics, {"kind": "candidate"}, result.rows, figures, data)
+        tags = {"kind": "candidate", **({"notes": "; ".join(notes)[:5000]} if notes else {})}
+        version = _register(spec, candidate, fit, metrics, tags, result.rows, figures, data)
+    aside = [note for note in notes if lacks and note.startswith("champion")]
     if not reasons:
-        registry.promote(spec.name, version, _gain(spec, metrics, champion))
+        registry.promote(spec.name, version, "; ".join([_gain(spec, metrics, champion), *aside]))
     elif champion is None:
         rows = base.rows if base else judge.features[spec.features.key]
         tags = {"kind": "baseline", "baseline": "true"}
         version = _register(spec, baseline, fit, _metrics(base, None), tags, rows, {}, data)
-        registry.promote(spec.name, version, f"baseline, because {'; '.join(reasons)}")
-    return _outcome(spec, version, reasons, metrics, result, champion, judge)
+        registry.promote(spec.name, version, f"baseline, because {'; '.join([*reasons, *aside])}")
+    return _outcome(spec, version, reasons, metrics, notes, champion, judge)
+
+
+def _why(spec: ModelSpec, error: Exception) -> str:
+    """A fault as a phrase; the traceback of one that is not ours is logged."""
+    if isinstance(error, PlatformError):
+        return str(error).rstrip(".")
+    logging.getLogger(__name__).error("%s: fitting or judging it broke", spec.name, exc_info=error)
+    return f"fitting or judging it broke ({type(error).__name__}: {error})"
 
 
 def _metrics(result: Evaluation | None, base: Evaluation | None) -> dict[str, float]:
@@ -216,7 +250,7 @@ def _gain(spec: ModelSpec, metrics: dict[str, float], champion: registry.Version
     return f"{name} {metrics[name]:.4g} beats the baseline's {metrics[f'baseline_{name}']:.4g}{beaten}"
 
 
-def _outcome(spec: ModelSpec, version, reasons, metrics, result: Evaluation | None, champion, judge: Part) -> Outcome:
+def _outcome(spec: ModelSpec, version, reasons, metrics, notes: list[str], champion, judge: Part) -> Outcome:
     label = f"{spec.name} version {version}" if version else f"{spec.name} (nothing registered)"
     is_baseline = version is not None and bool(reasons) and champion is None
     if not reasons:
@@ -229,6 +263,6 @@ def _outcome(spec: ModelSpec, version, reasons, metrics, result: Evaluation | No
         )
     else:
         sentence = f"{label} is not promoted: {'; '.join(reasons)}"
-    sentence = "; ".join([sentence, f"judged on {len(judge.features):,} rows", *(result.notes if result else ())]) + "."
+    sentence = "; ".join([sentence, f"judged on {len(judge.features):,} rows", *notes]) + "."
     is_promoted = version is not None and (not reasons or is_baseline)
     return Outcome(spec.name, version, is_promoted, is_baseline, metrics, reasons, sentence)

@@ -14,7 +14,9 @@ from ml.splits import followup_cutoff, split_followup
 from warehouse.dates import shift
 from warehouse.errors import PlatformError
 
-ROSSI = Path(__file__).resolve().parents[3] / "shared" / "data" / "survival" / "rossi.csv"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+ROSSI, GBSG2 = DATA / "survival" / "rossi.csv", DATA / "survival" / "gbsg2.csv"
+TELCO = DATA / "telco_churn" / "Telco-Customer-Churn.csv"
 
 
 @pytest.fixture(scope="module")
@@ -91,25 +93,88 @@ def test_the_contact_date_is_the_first_day_below_the_level_within_90_days(lives)
     assert table["best_contact_date"].tolist() == [shift(ds, 90), shift(ds, 1), shift(ds, 41)]
 
 
-@pytest.mark.parametrize(
-    ("column", "values", "said"),
-    [
-        ("b", [1.0, np.nan, 0.0, 1.0], "column b has 1 missing values of 4"),
-        ("b", [2.0, 2.0, 2.0, 2.0], r"column b is constant \(2\)"),
-        ("b", [1.0, 0.0, 1.0, 0.0], "column b is a linear combination"),
-    ],
-)
-def test_a_column_that_breaks_the_fit_is_named(column, values, said):
-    design = pd.DataFrame({"a": [0.0, 1.0, 0.0, 1.0], column: values})
-    with pytest.raises(PlatformError, match=said):
-        churn.check_design(design)
+def labels_of(lives):
+    return lives[["entry_days", "duration_days", "is_churned"]]
 
 
-def test_a_covariate_with_one_level_is_named(lives):
-    with pytest.raises(PlatformError, match="column gender has the one value 'female'"):
-        build_estimator(get_model("churn")).fit(
-            lives.assign(gender="female"), lives[["entry_days", "duration_days", "is_churned"]]
-        )
+def test_what_says_nothing_new_is_left_out_and_said(lives):
+    """A column with one value, and one that repeats another in other words, change no prediction."""
+    spec = get_model("churn")
+    params = spec.params | {"categorical": [*spec.params["categorical"], "card", "country"]}
+    twice = lives.assign(card=lives["membership_plan"].map({"gold": "yellow", "basic": "grey"}), country="CN")
+    plain = build_estimator(spec).fit(lives, labels_of(lives))
+    model = build_estimator(spec.model_copy(update={"params": params})).fit(twice, labels_of(lives))
+    assert len(model.design_.left_out_) == 2 and model.design_.left_out_["country"] == "it has one value"
+    assert any(term.startswith("card ") for term in model.design_.left_out_)
+    [note] = churn.evaluate(model, twice, labels_of(lives).assign(duration_days=60)).notes
+    assert "country (it has one value)" in note and "(other columns say the same)" in note
+    wanted = plain.predict(lives)["survival_30d"]
+    assert model.predict(twice)["survival_30d"].to_numpy() == pytest.approx(wanted.to_numpy(), abs=1e-6)
+    assert not hasattr(plain, "notes_")
+
+
+def test_nothing_that_tells_customers_apart_is_a_fault(lives):
+    alike = lives.assign(gender="female", acquisition_channel="app", membership_plan="basic", age_years=30.0)
+    with pytest.raises(PlatformError, match="none of gender, acquisition_channel, membership_plan, age_years tells"):
+        build_estimator(get_model("churn")).fit(alike, labels_of(lives))
+
+
+def test_50_000_levels_are_a_bounded_number_of_terms():
+    rng = np.random.default_rng(3)
+    n = 100_000
+    city = np.where(rng.random(n) < 0.3, "capital", np.char.add("village ", rng.integers(0, 50_000, n).astype(str)))
+    frame = pd.DataFrame({"city": city, "plan": rng.choice(["basic", "gold"], n)})
+    design = churn.Design(["city", "plan"], {}).fit(frame)
+    assert design.kept_levels_["city"] >= {"capital"} and len(design.terms_) <= churn.MAX_LEVELS + 2
+    assert design.transform(frame.assign(city="new village"))[f"city {churn.OTHER}" if ("city", churn.OTHER) in design.terms_
+                                                              else "city capital"].nunique() == 1  # fmt: skip
+
+
+@pytest.mark.parametrize("held", [1, 9, 10, 12])
+def test_a_level_of_few_customers_all_of_whom_are_held_out_is_fitted(lives, held):
+    """The quarter that chooses between the two curves took the only customers of a level: the fit did not converge."""
+    spec = get_model("churn")
+    order = np.random.default_rng(spec.params["seed"]).permutation(len(lives))
+    channel = lives["acquisition_channel"].to_numpy().copy()
+    channel[order[:held]] = "pigeon"
+    model = build_estimator(spec).fit(lives.assign(acquisition_channel=channel), labels_of(lives))
+    assert ("acquisition_channel", "pigeon") not in model.design_.terms_
+
+
+@pytest.mark.skipif(not TELCO.exists() and not os.environ.get("CI"), reason="shared/data is not beside this repository")
+def test_telco_as_it_is():
+    """IBM's customers: "No internet service" stands in six columns, "No phone service" in two."""
+    telco = pd.read_csv(TELCO)
+    columns = ["gender", "SeniorCitizen", "Partner", "Dependents", "PhoneService", "MultipleLines", "InternetService",
+               "OnlineSecurity", "OnlineBackup", "DeviceProtection", "TechSupport", "StreamingTV", "StreamingMovies",
+               "Contract", "PaperlessBilling", "PaymentMethod"]  # fmt: skip
+    spec = get_model("churn")
+    params = spec.params | {"categorical": columns, "bands": {"MonthlyCharges": [30, 60, 90]}}
+    telco = telco.rename(columns={"tenure": "tenure_days", "customerID": "customer_id"}).assign(ds="2024-06-28")
+    y = pd.DataFrame({"entry_days": 0.0, "duration_days": telco["tenure_days"], "is_churned": telco["Churn"] == "Yes"})
+    model = build_estimator(spec.model_copy(update={"params": params})).fit(telco, y)
+    repeated = [term for term in model.design_.left_out_ if "service" in term]
+    assert len(repeated) == 7 and len(model.design_.terms_) > 20
+    risk = model.design_.transform(telco).to_numpy() @ model.curve_.beta
+    assert churn.truncated_c_index(risk, y.assign(entry_days=-1.0)) > 0.84
+    effects = dict(zip(model.design_.terms_, model.curve_.beta, strict=True))
+    assert effects["Contract", "Two year"] < effects["Contract", "One year"] < -0.5
+
+
+@pytest.mark.skipif(not GBSG2.exists() and not os.environ.get("CI"), reason="shared/data is not beside this repository")
+def test_gbsg2_as_published():
+    """686 women with breast cancer, 299 events: Cox's coefficients to four digits, tumour grade as levels."""
+    frame = pd.read_csv(GBSG2)
+    design = frame[["age", "tsize", "pnodes", "progrec", "estrec"]].astype(float)
+    for column, level in [("horTh", "yes"), ("menostat", "Pre"), ("tgrade", "II"), ("tgrade", "III")]:
+        design[f"{column} {level}"] = (frame[column] == level).astype(float)
+    y = pd.DataFrame({"entry_days": 0.0, "duration_days": frame["time"], "is_churned": frame["cens"] == 1})
+    cox = dict(zip(design.columns, churn.fit_cox(design, y, 0.0).beta, strict=True))
+    found = [cox[c] for c in ("horTh yes", "pnodes", "progrec")]
+    assert len(frame) == 686 and y["is_churned"].sum() == 299
+    assert found == pytest.approx([-0.3463, 0.0488, -0.0022], abs=5e-5)
+    risk = design.to_numpy() @ np.array(list(cox.values()))
+    assert churn.truncated_c_index(risk, y.assign(entry_days=-1.0)) == pytest.approx(0.6919, abs=0.002)
 
 
 def test_followup_splits_by_what_was_known_at_the_cutoff():

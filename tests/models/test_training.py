@@ -110,9 +110,48 @@ def test_every_baseline_can_score(own_home, parts, data, model):
 
 def test_what_cannot_be_fitted_gives_the_baseline(own_home, parts, data):
     fit, judge = parts["churn"]
-    constant = Part(fit.features.assign(gender="female"), fit.labels)
-    outcome = train_on(get_model("churn"), constant, judge, data)
-    assert outcome.is_baseline and "column gender has the one value" in outcome.sentence
+    alike = dict(gender="female", acquisition_channel="app", membership_plan="basic", age_years=30.0)
+    outcome = train_on(get_model("churn"), Part(fit.features.assign(**alike), fit.labels), judge, data)
+    assert outcome.is_baseline and "tells" in outcome.sentence and "customers apart" in outcome.sentence
+
+
+def test_a_fit_that_breaks_leaves_the_baseline_too(own_home, parts, data, monkeypatch, caplog):
+    """Whatever a library raises: scoring never stands still, and the traceback is in the log."""
+    from ml import ctr
+
+    monkeypatch.setattr(ctr.ClickModel, "fit", lambda *_: 1 / 0)
+    outcome = train_on(get_model("ctr"), *parts["ctr"], data)
+    assert outcome.is_baseline and registry.champion("ctr").is_baseline
+    assert "fitting or judging it broke (ZeroDivisionError: division by zero)" in outcome.sentence
+    assert "Traceback" in caplog.text
+
+
+def test_a_champion_that_wants_a_feature_which_is_gone_is_replaced_by_thresholds_alone(own_home, parts, data):
+    spec = get_model("ctr")
+    assert train_on(spec, *parts["ctr"], data).is_promoted
+    columns = [c for c in spec.features.columns if c != "gender"]
+    features = spec.features.model_copy(update={"columns": columns})
+    gone = {"params": spec.params | {"columns": columns}, "features": features}
+    fit, judge = (Part(part.features.drop(columns="gender"), part.labels) for part in parts["ctr"])
+    said = "champion version 1 cannot be judged: it reads gender, which is gone"
+    without = spec.model_copy(update=gone)
+    kept = without.model_copy(update={"thresholds": {"auc": Bound(min=0.999)}})
+    outcome = train_on(kept, fit, judge, data)
+    assert outcome.is_baseline and said in outcome.sentence, "what cannot be judged cannot score either"
+    assert registry.rollback("ctr") and registry.champion("ctr").version == "1"
+    outcome = train_on(without, fit, judge, data)
+    assert outcome.is_promoted and not outcome.is_baseline and said in outcome.sentence
+    assert said in state.promotions("ctr")[-1]["reason"]
+
+
+def test_what_a_model_left_out_stands_in_its_run_and_its_card(own_home, parts, data):
+    fit, judge = parts["churn"]
+    outcome = train_on(get_model("churn"), Part(fit.features.assign(gender="female"), fit.labels), judge, data)
+    assert outcome.is_promoted and not outcome.is_baseline
+    found = registry.champion("churn")
+    for text in (outcome.sentence, registry.client().get_run(found.run_id).data.tags["notes"], found.notes,
+                 registry.client().get_model_version("churn", found.version).description):  # fmt: skip
+        assert "left out of the terms: gender (it has one value)" in text
 
 
 def test_a_dry_run_writes_nothing(own_home, parts, data):
