@@ -11,13 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from ingestion.masks import CHINA, MASK
 from ingestion.phones import is_country
 from ingestion.privacy import NORMALISE
 from ingestion.values import YEARS, format_fault
+from warehouse.declarations import read_blocks
 from warehouse.errors import PlatformError, unknown
 from warehouse.settings import settings
 
@@ -402,32 +402,6 @@ def pick(names: list[str] | None, kinds: list[str] | None = None) -> list[Feed]:
         if kind not in KINDS:
             raise unknown("kind of feed", kind, KINDS)
     return [f for f in feeds.values() if (not names or f.name in names) and (not kinds or f.kind in kinds)]
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a second key of the same name win in silence; a feed or column would vanish."""
-
-    def construct_mapping(self, node, deep=False):
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"key {key.value!r} appears twice", problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_blocks(path: Path, what: str) -> dict:
-    """Name → block of a YAML file that declares `what` (feed, export); a fault of its form is a PlatformError."""
-    try:
-        blocks = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except FileNotFoundError:
-        raise PlatformError(f"{path} is missing: each {what} is declared there") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise PlatformError(f"{path.name}: line {line}: {error.problem}") from None
-    if not isinstance(blocks, dict) or not blocks:
-        raise PlatformError(f"{path.name}: must be a map of {what} names to blocks, and holds none")
-    return blocks
 
 
 def _sentence(fault: dict) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from ingestion.feeds import CONNECTION, Strict, read_blocks, sentence
+from ingestion.feeds import CONNECTION, Strict, sentence
+from warehouse.declarations import read_blocks
 from warehouse.errors import PlatformError, unknown
 
 PATH = Path(__file__).with_name("exports.yml")

@@ -10,16 +10,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from warehouse.declarations import line_of, read_blocks
 from warehouse.errors import PlatformError
 
 MODELS_FILE = Path(__file__).with_name("models.yml")
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Features(_Strict):
@@ -94,13 +94,8 @@ class ModelSpec(_Strict):
 
 
 def load_models(path: Path = MODELS_FILE) -> dict[str, ModelSpec]:
-    """All specifications by name, in the file's order. PlatformError names file, key and allowed keys."""
-    try:
-        blocks = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise PlatformError(f"{path.name}: not valid YAML ({error}). Correct the file.") from error
-    if not isinstance(blocks, dict) or not blocks:
-        raise PlatformError(f"{path.name}: expected one block per model, found none.")
+    """All specifications by name, in the file's order. PlatformError names file, key, allowed keys and line."""
+    blocks = read_blocks(path, "model")
     specs = {}
     for name, block in blocks.items():
         if not isinstance(block, dict):
@@ -139,13 +134,14 @@ def build_estimator(spec: ModelSpec):
 
 def _explain(path: Path, name: str, error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join([name, *map(str, first["loc"])])
+    place = [name, *first["loc"]]
+    key, line = ".".join(map(str, place)), line_of(path, place)
     if first["type"] != "extra_forbidden":
-        return f"{path.name}: {key}: {first['msg'].lower()}. Correct this key."
+        return f"{path.name}: {key}: {first['msg'].lower()}. Correct this key (line {line})."
     model = ModelSpec
     for part in first["loc"][:-1]:
         model = _model_below(model, part)
-    return f"{path.name}: unknown key {key}; allowed keys: {_known_keys(model)}."
+    return f"{path.name}: unknown key {key}; allowed keys: {_known_keys(model)} (line {line})."
 
 
 def _model_below(model: type[_Strict], part: str | int) -> type[_Strict]:

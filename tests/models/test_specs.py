@@ -65,3 +65,20 @@ def test_an_unknown_parameter_is_named_with_the_allowed_ones():
 def test_an_unknown_model_gets_the_list():
     with pytest.raises(PlatformError, match="Known models: segmentation, ctr, churn, budget"):
         get_model("clicks")
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "said"),
+    [
+        ("    auc: {min: 0.53}\n", "    auc: {min: 0.53}\n    auc: {min: 0.0}\n", "line {}: key 'auc' appears twice"),
+        ("  max_rows: 400000\n", "  max_rows: '400000'\n", "models.yml: ctr.max_rows: .* Correct this key .line {}."),
+        ("    auc: {min: 0.53}\n", "    auc: {mni: 0.53}\n", "unknown key ctr.thresholds.auc.mni; .* .line {}."),
+    ],
+)
+def test_a_key_twice_a_wrong_type_and_an_unknown_key_are_named_with_their_line(tmp_path, find, put, said):
+    """A second `thresholds:` won in silence, with a bound of 0."""
+    before, after = MODELS_FILE.read_text().split(find)
+    (tmp_path / "models.yml").write_text(before + put + after)
+    line = before.count("\n") + put.count("\n")
+    with pytest.raises(PlatformError, match=said.format(line)):
+        load_models(tmp_path / "models.yml")
