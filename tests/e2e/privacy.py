@@ -120,7 +120,7 @@ class Watch:
             return
         self.seen[name] = (stat.st_size, stat.st_mtime_ns)
         data, hits = path.read_bytes(), self._search(name.encode())
-        with contextlib.suppress(pa.ArrowException, OSError, sqlite3.DatabaseError):  # a file that is half written
+        with contextlib.suppress(pa.ArrowException, OSError, sqlite3.DatabaseError, zipfile.BadZipFile):  # half written
             for content in contents(data, path):
                 hits |= self._search(content)
         self.found += [f"{name}: {hit}" for hit in sorted(hits)]

@@ -16,11 +16,15 @@ import psutil
 import yaml
 
 from tests.conftest import PROJECT, mdp
+from tests.e2e.privacy import glance
 from warehouse.runfile import read_run, service_process
 
 DAY = "2024-03-05"
 BAD = 100  # each so-manieth row is held back, for one of three reasons
 ATTEMPTS = 4
+PEOPLE = {f"138{n:08}" for n in range(1, 500)} | {
+    f"11010119900101{n:04}" for n in range(1, 500)
+}  # some that all sources have
 INTERNAL = {"class": "internal"}
 COLUMNS = {
     "event_id": {"type": "string"} | INTERNAL,
@@ -93,7 +97,7 @@ class Crashes:
             blocks[name] = blocks[name] | {"max_messages": batch}
         (home / "feeds.yml").write_text(yaml.safe_dump(blocks, sort_keys=False))
         self.env = {
-            "MDP_HOME": str(home), "MDP_FEEDS": str(home / "feeds.yml"), "MDP_SPOOL_URI": str(home / "spool"),
+            "MDP_HOME": str(home), "MDP_FEEDS": str(home / "feeds.yml"), "MDP_SPOOL_URI": str(home / "sample" / "spool"),
             "MDP_KEY_FILE": str(home / "a.key"), "MDP_SHOP_URL": mariadb.jdbc_url, "MDP_SHOP_USER": mariadb.user,
             "MDP_SHOP_PASSWORD_FILE": str(home / "password"), "MDP_KAFKA_SERVERS": kafka.bootstrap,
             "MDP_ENGINE_MEMORY": memory, "MDP_ENGINE_COMPILER": compiler,
@@ -103,7 +107,7 @@ class Crashes:
 
     def fill_files(self, n: int) -> None:
         """Four files of events, their last line without a line end."""
-        place = self.home / "spool" / "crash"
+        place = self.home / "sample" / "spool" / "crash"
         place.mkdir(parents=True)
         for part in range(4):
             path = place / f"crash-{DAY}-{part}.jsonl"
@@ -154,6 +158,8 @@ class Crashes:
         time.sleep(point.part * seconds)
         at = time.monotonic() - began
         self._kill(point.victim, process)
+        found, n_files = glance(self.home, PEOPLE)  # all but the source's own files, which lie below sample/
+        assert n_files > 10 and found == [], f"after a kill of the {point.victim}"
         code = process.wait(900)
         if point.victim in self.services:
             self.services[point.victim].start()
