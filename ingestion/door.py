@@ -143,10 +143,9 @@ def _value(text: str, column: Column, feed: LogFeed) -> tuple[str, str | None]:
         case "string":
             return text, None
         case "timestamp":
-            at = values.instant(text, column.time_format, feed.timestamp_zone)
-            return values.within(at, column.type, feed.years), None
+            return values.instant(text, column.time_format, feed.timestamp_zone), None
         case "date":
-            return values.within(values.day(text, column.time_format), column.type, feed.years), None
+            return values.day(text, column.time_format), None
     if _is_read_as_text(column.type, feed):
         return values.typed(text, column.type)
     return text, values.infinite(text) if column.type in ("float", "double") else None
@@ -154,8 +153,7 @@ def _value(text: str, column: Column, feed: LogFeed) -> tuple[str, str | None]:
 
 def _event_time(feed: LogFeed) -> str:
     pattern = feed.timestamp_format or (COMBINED_TIME if feed.format == "combined" else None)
-    at = values.instant(f"row.`{feed.timestamp_column}`", pattern, feed.timestamp_zone)
-    return values.within(at, "timestamp", (1, 9999))  # its day bounds it further
+    return values.instant(f"row.`{feed.timestamp_column}`", pattern, feed.timestamp_zone)
 
 
 def _of_line(feed: LogFeed) -> list[str]:
@@ -195,16 +193,21 @@ def reason(feed: LogFeed) -> str:
     rules = [("row is null or row._corrupt is not null", f"malformed_{feed.format}")]
     for name, column in feed.columns.items():
         if column.type in ("date", "timestamp"):
-            rules.append((f"row.`{name}` is null and parsed.`{name}` is not null", f"bad_{column.type}:{name}"))
+            is_none = f"row.`{name}` is null and parsed.`{name}` is not null"
+            outside = values.outside(f"row.`{name}`", column.type, feed.years)
+            rules.append((f"{is_none} or {outside}", f"bad_{column.type}:{name}"))
     for name, column in feed.columns.items():
         if column.required:
             empty = f" or trim(row.`{name}`) = ''" if column.type == "string" else ""
             rules.append((f"row.`{name}` is null{empty}", f"missing_field:{name}"))
-    rules.append(("event_time is null", f"bad_timestamp:{feed.timestamp_column}"))
+    outside = values.outside(
+        "event_time", "timestamp", (1, 9999)
+    )  # as an offset can move it; its day bounds it further
+    rules.append((f"event_time is null or {outside}", f"bad_timestamp:{feed.timestamp_column}"))
     for name, column in feed.columns.items():
         if column.allowed:
-            values = ", ".join(f"'{value}'" for value in column.allowed)
-            rules.append((f"row.`{name}` not in ({values})", f"unknown_value:{name}"))
+            allowed = ", ".join(f"'{value}'" for value in column.allowed)
+            rules.append((f"row.`{name}` not in ({allowed})", f"unknown_value:{name}"))
     rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
     return f"coalesce(line_reason, {_first_broken(rules)})"
 

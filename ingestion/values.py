@@ -92,14 +92,11 @@ def day(text: str, pattern: str | None) -> str:
     return f"if({text} rlike r'{DAY}\\z', try_cast({text} as date), null)"
 
 
-def within(value: str, kind: str, years: tuple[int, int]) -> str:
-    """SQL of a date or timestamp, null unless it lies in these years (in UTC)."""
+def outside(value: str, kind: str, years: tuple[int, int]) -> str:
+    """SQL of whether a date or timestamp lies outside these years (in UTC)."""
     first, last = (f"{year:04}" for year in years)
-    if kind == "date":
-        bounds = f"date'{first}-01-01' and date'{last}-12-31'"
-    else:
-        bounds = f"timestamp'{first}-01-01 00:00:00' and timestamp'{last}-12-31 23:59:59.999999'"
-    return f"if({value} between {bounds}, {value}, null)"
+    end = "" if kind == "date" else " 23:59:59.999999"
+    return f"{value} not between {kind}'{first}-01-01' and {kind}'{last}-12-31{end}'"
 
 
 def variants(pattern: str) -> tuple[str | None, str | None]:
