@@ -90,7 +90,10 @@ def held(spark) -> Counter:
     """(source, line, reason, text) of the rows held back."""
     keys = privacy.read_keys(str(key_path()))
     rows = spark.table(f"quarantine.{NAMED}").collect()
-    opened = [privacy.decrypt(keys, r.payload, f"quarantine.{NAMED}", "payload", r.row_key or r.source) for r in rows]
+    opened = [
+        privacy.decrypt(keys, r.payload, f"quarantine.{NAMED}", "payload", privacy.payload_row(r.row_key, r.source))
+        for r in rows
+    ]
     return Counter((r.source, r.source_position, r.reason, text) for r, text in zip(rows, opened, strict=True))
 
 
