@@ -18,7 +18,7 @@ from pyspark.sql.connect.functions import broadcast, expr, lit
 
 from ingestion import records
 from ingestion.door import MAX_LINE_BYTES, judge, line_text, shape
-from ingestion.drift import HEAD_LINES, as_read, head_of
+from ingestion.drift import HEAD_LINES, as_read, fields_read, head_of
 from ingestion.feeds import DIGEST, FilesFeed
 from ingestion.spool import is_same, open_file, read_paths, settled, spool_path, spooled, unchanged_since
 from warehouse import state
@@ -230,7 +230,7 @@ def read(feed: FilesFeed, inputs: dict, aside: str):
     may_be_plain = feed.format == "json" and feed.encoding == "utf-8" and DIGEST not in feed.columns and not unread
     alike: dict[tuple, list[dict]] = {}  # files with the same columns in the same order are read together
     for file in inputs["files"]:
-        fields = tuple(file["fields"]) if "fields" in file else None
+        fields = fields_read(feed, file)
         how = "whole" if file.get("spans") else "plain" if may_be_plain and file.get("is_plain") else "lines"
         alike.setdefault((fields, how), []).append(file)
     paths = read_paths(feed, inputs["files"], aside)

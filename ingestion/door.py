@@ -28,8 +28,10 @@ UNREADABLE = (
 )
 
 
-def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = None, released: bool = False):
+def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str | None, ...] | None = None, released: bool = False):
     """The judged frame of `lines`: raw columns, event_time, received_date, `origin`, reason, row_key and boolean held.
+
+    `fields` are the columns in the order of the lines' header (None: one that is not read), if they have one.
 
     Each line is a text `value`, or a struct `parsed` of shape() whose text needs no look (see collect.measure).
     The declared columns are protected, and null in rows held back. Their lines are left out: whoever read them fetches
@@ -44,7 +46,7 @@ def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = N
         parsed = lines.selectExpr(*whole, f"{_parse(feed, fields)} as parsed", *again, *_of_line(feed))
         if feed.format == "json":
             parsed = parsed.withColumn("parsed", expr(_with_numbers_as_written(feed)))
-    rows = parsed.selectExpr("*", f"{_row(feed)} as row")
+    rows = parsed.selectExpr("*", f"{_row(feed, fields)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
     if released:
         own_day = f"date_format(from_utc_timestamp(event_time, '{settings().tz}'), 'yyyy-MM-dd') as received_date"
@@ -58,17 +60,18 @@ def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str, ...] | None = N
     return protect(kept, feed).withColumn("held", col("reason").isNotNull())
 
 
-def shape(feed: LogFeed, header: tuple[str, ...] | None = None) -> tuple[str, dict[str, str]]:
+def shape(feed: LogFeed, header: tuple[str | None, ...] | None = None) -> tuple[str, dict[str, str]]:
     """(schema, options) for Spark's parser of a line: null fields where it holds nothing, `_corrupt` if it does not parse.
 
-    Fields of a CSV are texts here: Spark's own conversion would read 12,50 as 1250.
+    Fields of a CSV are texts here: Spark's own conversion would read 12,50 as 1250. All of this becomes SQL, so it is made
+    of declared names alone: a field that nobody declared is `#` and its place, whatever the header calls it.
     """
     if feed.format == "combined":  # a CSV of blanks, whose time holds one: two fields
         names = [*COMBINED]
         names.insert(names.index("requested_at") + 1, "_offset")
         options = {"sep": " ", "quote": '"', "escape": r"\\", "nullValue": "-"}
     else:
-        names = list(header or (name for name in feed.columns if name != DIGEST))
+        names = [name or f"#{n}" for n, name in enumerate(header or (c for c in feed.columns if c != DIGEST))]
         options = (
             {"sep": feed.delimiter, "escape": '"'}
             if feed.format == "csv"
@@ -83,7 +86,7 @@ def shape(feed: LogFeed, header: tuple[str, ...] | None = None) -> tuple[str, di
     return fields, options | {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt"}
 
 
-def _parse(feed: LogFeed, header: tuple[str, ...] | None) -> str:
+def _parse(feed: LogFeed, header: tuple[str | None, ...] | None) -> str:
     """SQL of the line as a struct of that shape."""
     fields, options = shape(feed, header)
     function, text = "from_json", "value"
@@ -116,13 +119,14 @@ def _with_numbers_as_written(feed: LogFeed) -> str:
     return f"if(parsed is null or again is null, parsed, named_struct({fields}, '_corrupt', parsed._corrupt))"
 
 
-def _row(feed: LogFeed) -> str:
-    """SQL of the parsed struct with the declared columns under their names and types.
+def _row(feed: LogFeed, header: tuple[str | None, ...] | None = None) -> str:
+    """SQL of the parsed struct with the declared columns under their names and types; null where the header lacks one.
 
     `_corrupt` is also set if a value is none of its column's type, or would lose digits. A date or time that is none is
     null here, and is told by its text (see reason).
     """
-    made = {DIGEST: "line_digest"}
+    made = {name: "cast(null as string)" for name in feed.columns if header and name not in header}  # of another file
+    made |= {DIGEST: "line_digest"}
     if feed.format == "combined":
         made["requested_at"] = "concat(substring(parsed.requested_at, 2), ' ', rtrim(']', parsed._offset))"
     texts = {name: made.get(name, f"parsed.`{name}`") for name in feed.columns}

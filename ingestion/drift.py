@@ -6,34 +6,62 @@ classified it.
 """
 
 import csv
+import hashlib
 import json
+import re
 
-from ingestion.feeds import DIGEST, Column, FilesFeed
+from ingestion.door import MAX_LINE_BYTES
+from ingestion.feeds import DIGEST, WRITTEN, Column, Feed, FilesFeed, LogFeed
 from ingestion.values import EPOCHS
 from warehouse import state
-from warehouse.errors import PlatformError, shown
+from warehouse.errors import PlatformError, listed, shown
 
 HEAD_LINES = 50
 ENOUGH = 5  # lines or values that must agree before a column is called missing or of another type
+TWICE = "twice in one header"  # the type of a column of which nobody can say which one it is
+LONGEST = 120  # characters of an undeclared column's name that are recorded
+LETTABLE = r"[A-Za-z_][A-Za-z0-9_]{0,59}"  # a name of a column that needs no care anywhere
 SECRET = Column.model_validate({"type": "string", "class": "secret", "action": "encrypt"})
 
 
 def head_of(feed: FilesFeed, name: str, head: bytes) -> dict:
     """What the first lines of a file say: new (name → type) and, of a CSV with a header, header (the line) and fields.
 
-    Raises PlatformError with a diff if a declared column is missing or of another type.
+    Raises PlatformError with a diff if a declared column is missing, twice there, or of another type.
     """
-    text = head.decode("utf-8-sig" if feed.encoding == "utf-8" else "latin-1", errors="replace")
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    if feed.format == "csv" and feed.header and lines[0]:
-        fields = next(csv.reader([lines[0]], delimiter=feed.delimiter))
-        _stop(
-            feed,
-            name,
-            [f"  - {c}: declared, missing in the header" for c in feed.columns if c not in (*fields, DIGEST)],
-        )
-        return {"header": text.split("\n")[0], "fields": fields, "new": dict.fromkeys(_new(feed, fields), "string")}
+    encoding = "utf-8-sig" if feed.encoding == "utf-8" else "latin-1"
+    lines = [line.removesuffix("\r") for line in head.decode(encoding, errors="replace").split("\n")]
+    if feed.format == "csv" and feed.header:
+        header = head.split(b"\n", 1)[0]
+        fields = _header(feed, name, header, encoding, lines[0])
+        new = {recorded(field): "string" if fields.count(field) == 1 else TWICE for field in _new(feed, fields)}
+        return {"header": header.decode(encoding), "fields": fields, "new": new}
     return {"new": _json_head(feed, name, lines)} if feed.format == "json" else {"new": {}}
+
+
+def _header(feed: FilesFeed, name: str, line: bytes, encoding: str, text: str) -> list[str]:
+    """The names in the first line of a CSV; of those that nobody declared any may be odd, empty or twice there."""
+    fields, faults = [], []
+    try:
+        line.decode(encoding)
+        fields = next(csv.reader([text], delimiter=feed.delimiter), [])
+    except UnicodeDecodeError:
+        faults.append(f"  ~ its header is no {feed.encoding} (a feed may declare `encoding: latin-1`)")
+    except csv.Error as error:
+        faults.append(f"  ~ its first line cannot be a header: {error}")
+    if len(line) > MAX_LINE_BYTES:
+        faults.append(f"  ~ its first line cannot be a header: it has {len(line):,} bytes")
+    unseen = [column for column in feed.columns if column != DIGEST and fields.count(column) != 1]
+    for column in unseen if fields or not faults else ():
+        if column in fields:
+            faults.append(f"  ~ {column}: {fields.count(column)} times in the header")
+        else:
+            alike = [shown(field) for field in fields if field.strip().lower() == column.lower()]
+            faults.append(
+                f"  - {column}: declared, missing in the header" + (f", which has {listed(alike)}" if alike else "")
+            )
+    _stop(feed, name, faults)
+    return fields
 
 
 def _json_head(feed: FilesFeed, name: str, lines: list[str]) -> dict[str, str]:
@@ -41,7 +69,7 @@ def _json_head(feed: FilesFeed, name: str, lines: list[str]) -> dict[str, str]:
     for line in lines[:HEAD_LINES]:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue  # the door judges it
         if isinstance(row, dict):
             rows.append(row)
@@ -59,7 +87,8 @@ def _json_head(feed: FilesFeed, name: str, lines: list[str]) -> dict[str, str]:
             faults.append(f"  ~ {column}: declared {declared.type}, {' and '.join(sorted(kinds))} in the file")
     _stop(feed, name, faults)
     return {
-        key: " or ".join(sorted({_kind(v) for v in values[key]} - {"null"})) or "null" for key in _new(feed, values)
+        recorded(key): " or ".join(sorted({_kind(v) for v in values[key]} - {"null"})) or "null"
+        for key in _new(feed, values)
     }
 
 
@@ -93,17 +122,65 @@ def _accepted(feed: FilesFeed, name: str) -> set[str]:
     return {"int"} if kind in ("int", "bigint") else numbers
 
 
+def recorded(name: str) -> str:
+    """The name of a column that nobody declared as it is recorded: any text can stand in a header or be a JSON key."""
+    name = shown(name)
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 10]}…{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def let_through(feed: Feed, new: dict[str, str]) -> list[str]:
+    """Those of the undeclared columns (name → type) that a feed reads: of what could be a column beside those it has.
+
+    Of names that differ by case alone, which are one name to a table, the one that was recorded first.
+    """
+    if feed.new_columns == "record":
+        return []
+    stored = [stored for name, column in feed.columns.items() for stored in (name, *column.stored(name))]
+    own = ("ds", "batch", "load_id", "key_id", *(WRITTEN if isinstance(feed, LogFeed) else ()))
+    taken = {name.lower() for name in (*stored, *own)}
+    first: dict[str, str] = {}
+    for name in (*(row["column_name"] for row in state.drift(feed.name)), *sorted(new)):
+        first.setdefault(name.lower(), name)
+    return [
+        name
+        for name, kind in new.items()
+        if re.fullmatch(LETTABLE, name)
+        and kind != TWICE
+        and first[name.lower()] == name
+        and taken.isdisjoint((name.lower(), f"{name.lower()}_enc"))
+    ]
+
+
+def fields_read(feed: FilesFeed, file: dict) -> tuple[str | None, ...] | None:
+    """The columns of the feed in the order of the file's header, None in place of others; None if it has no header."""
+    return tuple(name if name in feed.columns else None for name in file["fields"]) if "fields" in file else None
+
+
 def as_read(feed: FilesFeed, files: list[dict]) -> FilesFeed:
     """The feed with the columns that are let through."""
-    if feed.new_columns == "record":
-        return feed
-    new = {name: SECRET for file in files for name in file.get("new", {})}
-    return feed.model_copy(update={"columns": feed.columns | new})
+    through = let_through(feed, _new_in(files))
+    return feed.model_copy(update={"columns": feed.columns | dict.fromkeys(through, SECRET)})
 
 
 def record(feed: FilesFeed, files: list[dict], ds: str) -> list[str]:
     """Record the columns that nobody declared; returns what is worth saying."""
-    new = {name: kind for file in files for name, kind in file.get("new", {}).items()}
+    new = _new_in(files)
     state.record_drift(feed.name, ds, new)
-    said = "read, encrypted" if feed.new_columns == "let_through" else "not read"
-    return [f"new, {said}: {', '.join(sorted(new))}"] if new else []
+    return said(feed, dict(sorted(new.items())), "new")
+
+
+def _new_in(files: list[dict]) -> dict[str, str]:
+    """The undeclared columns of files: name → type."""
+    pairs = [(name, kind) for file in files for name, kind in file.get("new", {}).items()]
+    return dict(pairs) | {name: kind for name, kind in pairs if kind == TWICE}
+
+
+def said(feed: Feed, new: dict[str, str], where: str, shows: str = "{name}") -> list[str]:
+    """Which of the undeclared columns (name → type) are read and which are not, each with `where`, for a note."""
+    through = let_through(feed, new)
+    kinds = (("read, encrypted", through), ("not read", [name for name in new if name not in through]))
+    return [
+        f"{where}, {what}: {', '.join(shows.format(name=recorded(name), kind=new[name]) for name in names)}"
+        for what, names in kinds
+        if names
+    ]

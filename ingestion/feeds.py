@@ -35,7 +35,7 @@ DIGEST = "line_digest"
 # What collection itself writes beside a feed's columns, in raw or in quarantine.
 WRITTEN = (
     "event_time", "received_date", "source", "source_partition", "source_position", "source_block", "source_row",
-    "reason", "row_key", "payload", "held",
+    "reason", "row_key", "payload", "held", "_corrupt",
 )  # fmt: skip
 
 # These texts become part of SQL: what could end a literal or an identifier is refused here.
@@ -178,7 +178,7 @@ class Feed(Located):
             self._must_be_columns(key=column)
             if self.columns[column].action:
                 raise ValueError(f"has {column!r} in its key, which does not pass the door as it is")
-        stored = [s for name, column in self.columns.items() for s in column.stored(name)]
+        stored = [s.lower() for name, column in self.columns.items() for s in column.stored(name)]  # as a table sees it
         twice = {s for s in stored if stored.count(s) > 1} | {"ds", "load_id", "key_id"}.intersection(stored)
         if twice:
             raise ValueError(f"would write {', '.join(sorted(twice))} twice: rename a column")
@@ -320,7 +320,7 @@ class LogFeed(Feed):
         self._must_be_columns(timestamp_column=self.timestamp_column)
         if self.columns[self.timestamp_column].type != "string":
             raise ValueError("needs type string for its timestamp_column: it is kept as it was written")
-        taken = set(WRITTEN).intersection(self.columns)
+        taken = {name for name in self.columns if name.lower() in WRITTEN}
         if taken:
             raise ValueError(f"has columns named {', '.join(sorted(taken))}, which collection writes itself")
         if self.format == "combined" and (wrong := set(self.columns).difference((*COMBINED, DIGEST))):

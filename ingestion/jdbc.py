@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ingestion import jdbc_splits, jdbc_types
+from ingestion.drift import SECRET, let_through, recorded, said
 from ingestion.feeds import Column, JdbcFeed
 from ingestion.jdbc_source import Source, source_of, source_table  # noqa: F401  source_table: what export reads
 from ingestion.protect import protect
@@ -19,7 +20,6 @@ from warehouse.partitions import read_days
 from warehouse.settings import settings
 
 NUMBERS = ("int", "bigint")
-SECRET = Column.model_validate({"type": "string", "class": "secret", "action": "encrypt"})
 
 
 @dataclass(frozen=True)
@@ -197,17 +197,14 @@ def drift(feed: JdbcFeed, found: dict[str, str]) -> tuple[JdbcFeed, list[str]]:
     A new column is not read, or if the feed lets it through as an encrypted text, since nobody has classified it.
     Raises PlatformError with a diff if a declared column is missing or of a type that the declared one cannot hold.
     """
-    new = jdbc_types.undeclared(feed, database(feed.connection).product, found)
-    through = feed.new_columns == "let_through"
-    said = "read, encrypted" if through else "not read"
-    notes = [f"new at the source, {said}: {', '.join(f'{name} {found[name]}' for name in new)}"] if new else []
-    more = dict.fromkeys(new, SECRET) if through else {}
-    return feed.model_copy(update={"columns": feed.columns | more}), notes
+    new = {name: found[name] for name in jdbc_types.undeclared(feed, database(feed.connection).product, found)}
+    notes = said(feed, new, "new at the source", "{name} {kind}")
+    return feed.model_copy(update={"columns": feed.columns | dict.fromkeys(let_through(feed, new), SECRET)}), notes
 
 
 def record_new(feed: JdbcFeed, inputs: dict, ds: str) -> None:
     """Record the columns that nobody declared and `inputs` found, with the day on which they were first seen."""
-    new = {name: kind for name, kind in inputs["columns"].items() if name not in feed.columns}
+    new = {recorded(name): kind for name, kind in inputs["columns"].items() if name not in feed.columns}
     state.record_drift(feed.name, ds, new)
 
 

@@ -9,7 +9,7 @@ how that is kept. A value that does not fit the declared type stops the load wit
 import re
 
 from ingestion.feeds import PATH, Column, JdbcFeed
-from warehouse.errors import PlatformError
+from warehouse.errors import PlatformError, shown
 
 # How what was sent becomes the declared type, in Spark's SQL: {c} the column, {t} the type, {s} its scale, {no} a stop.
 KEPT = {
@@ -175,7 +175,7 @@ def undeclared(feed: JdbcFeed, product: str, found: dict[str, str]) -> list[str]
             can = ", ".join(fitting(product, found[name])) or "nothing: cast it in a query"
             lines.append(f"  ~ {name}: declared {column.type}, {found[name]} at the source, which can be read as {can}")
     if lines:
-        lines += [f"  + {name} {found[name]}: new at the source" for name in new]
+        lines += [f"  + {shown(name)} {found[name]}: new at the source" for name in new]
         raise PlatformError(
             f"{feed.name}: {feed.source} is not what {PATH.name} declares:\n" + "\n".join(lines) + "\n"
             "change the source back, or the feed's columns (and its staging model); then run again"

@@ -52,7 +52,9 @@ def ask_lines(
     pairs = [("format", chosen, None if format_ else f"{REVIEW}: seen in {len(lines)} lines"), *pairs]
     columns = []
     for name in dict.fromkeys(name for row in rows for name in row):
-        fault = name_fault(name) or ("collection writes a column of this name itself" if name in WRITTEN else None)
+        fault = name_fault(name) or (
+            "collection writes a column of this name itself" if name.lower() in WRITTEN else None
+        )
         if fault:
             notes.append(f"left out: field {name}: {fault}; rename it where the log is written")
             continue

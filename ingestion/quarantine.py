@@ -5,9 +5,10 @@ rule that held it back, and it counts for the day of its own time. Dropping reco
 that came too late (late.py) lies in raw already: released, it is reached by the next run.
 """
 
+import functools
 import json
 
-from ingestion import late
+from ingestion import drift, late
 from ingestion.door import judge
 from ingestion.feeds import JdbcFeed, LogFeed, pick
 from ingestion.masks import redact
@@ -22,6 +23,7 @@ from warehouse.settings import settings
 
 RELEASABLE = ("future", "too_late", "missing_field", "unknown_value")
 SHOWN_CHARS = 400
+_NOT_KNOWN = {"source_block": "bigint", "source_row": "bigint", "header": "string"}  # of a line that is released
 
 
 def place_of(row) -> tuple[str, int, int]:
@@ -140,17 +142,36 @@ def released(feed: LogFeed, ds: str) -> list[list]:
 
 def read_released(feed: LogFeed, places: list[list], *origin: str):
     """The judged frame of released rows (see door.judge): each arrives on its own day, whatever held it back."""
+    alike: dict[tuple | None, list[list]] = {}  # rows of files with the same columns in the same order
+    for place in places:
+        alike.setdefault(_fields_of(feed, *place[:2]), []).append(place)
+    frames = [
+        judge(_opened(feed, found), feed, *origin, fields=fields, released=True)
+        for fields, found in sorted(alike.items(), key=str)
+    ]
+    return functools.reduce(lambda one, other: one.union(other), frames)
+
+
+def _fields_of(feed: LogFeed, ds: str, source: str) -> tuple[str | None, ...] | None:
+    """The columns in the order of the header of the file that a held row stood in, None if it has no header."""
+    if not getattr(feed, "header", False):
+        return None
+    files = [file for file in state.load(feed.name, ds).inputs["files"] if file["name"] == source]
+    return drift.fields_read(feed, files[0]) if files else None
+
+
+def _opened(feed: LogFeed, places: list[list]):
+    """The lines of held rows, as they were read."""
     frame = session().createDataFrame(
         [tuple(place) for place in places], "ds string, source string, place_partition int, source_position bigint"
     )
     held = session().table(feed.quarantine_table).withColumnRenamed("received_date", "held_date")
     held = held.selectExpr("*", "coalesce(source_partition, -1) as place_partition")
     lines = held.join(frame, ["ds", "source", "place_partition", "source_position"])
-    opened = unseal_payload(lines, feed.quarantine_table).selectExpr(
-        "payload as value", "source", "source_partition", "source_position", "cast(null as bigint) as source_block",
-        "cast(null as bigint) as source_row",
-    )  # fmt: skip
-    return judge(opened, feed, *origin, released=True)
+    nulls = (f"cast(null as {kind}) as {name}" for name, kind in _NOT_KNOWN.items())
+    return unseal_payload(lines, feed.quarantine_table).selectExpr(
+        "payload as value", "source", "source_partition", "source_position", *nulls
+    )
 
 
 def _held(feed: LogFeed, ds: str | None = None, reason: str | None = None):

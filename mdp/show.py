@@ -76,7 +76,7 @@ def feeds() -> None:
     console = Console()
     console.print(table)
     for note in notes:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)  # a column may be called [/]
 
 
 def quarantine(feed: str | None, ds: str | None) -> None:
