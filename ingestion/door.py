@@ -78,7 +78,7 @@ def shape(feed: LogFeed, header: tuple[str | None, ...] | None = None) -> tuple[
             else {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
         )
     if feed.format != "json":
-        kinds = dict.fromkeys([*names, "_end"], "string")
+        kinds = dict.fromkeys([*names, "#end"], "string")
         options |= {"maxColumns": str(MAX_LINE_BYTES), "unescapedQuoteHandling": "STOP_AT_CLOSING_QUOTE"}
     else:
         kinds = {n: "string" if _is_read_as_text(feed.columns[n].type, feed) else feed.columns[n].type for n in names}
@@ -133,7 +133,7 @@ def _row(feed: LogFeed, header: tuple[str | None, ...] | None = None) -> str:
     found = {name: _value(texts[name], column, feed) for name, column in feed.columns.items()}
     wrong = [is_wrong for _, is_wrong in found.values() if is_wrong]
     if feed.format != "json":
-        wrong.append(f"parsed._end is distinct from '{END}'")
+        wrong.append(f"parsed.`#end` is distinct from '{END}'")
     if not wrong and all(value == f"parsed.`{name}`" for name, (value, _) in found.items()):
         return "parsed"
     fields = ", ".join(f"'{name}', {value}" for name, (value, _) in found.items())
