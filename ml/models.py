@@ -46,6 +46,8 @@ class Split(_Strict):
     kind: Literal["days", "snapshot", "followup"]
     train_days: int = Field(default=1, ge=1)
     holdout_days: int = Field(default=0, ge=0)
+    outcome_days: int = Field(default=0, ge=0)
+    outcome: str | None = None
 
 
 class Metric(_Strict):

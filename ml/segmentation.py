@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.spatial.distance import cdist
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import StandardScaler
@@ -148,11 +148,11 @@ def make_baseline() -> QuantileRule:
     return QuantileRule()
 
 
-def evaluate(estimator, X: pd.DataFrame, y=None) -> Evaluation:
-    """Silhouette in a space scaled by X alone (the same for every model judged on X), sizes, ANOVA of 90-day revenue.
+def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame | None = None) -> Evaluation:
+    """Silhouette in a space scaled by X alone (the same for every model judged on X), sizes, and what came after.
 
-    anova_f, anova_p: one-way ANOVA of log(1 + revenue_90d_cny) over segments (Fisher 1925); eta2: share of its
-    variance explained.
+    y: an earlier snapshot with next_revenue_90d_cny, what each customer then spent, or None if history is too short for one:
+    see `judge_on_what_came_after`.
     """
     segments = estimator.predict(X)["segment"]
     rfm = prepare_rfm(X)
@@ -162,19 +162,35 @@ def evaluate(estimator, X: pd.DataFrame, y=None) -> Evaluation:
         "n_segments": float(len(shares)),
         "smallest_share": float(shares.min()),
     }
-    groups = [group.to_numpy() for _, group in rfm["monetary"].groupby(segments) if len(group) > 1]
-    if len(groups) > 1 and rfm["monetary"].nunique() > 1:
-        test = stats.f_oneway(*groups)
-        between = sum(len(g) * (g.mean() - rfm["monetary"].mean()) ** 2 for g in groups)
-        total = ((rfm["monetary"] - rfm["monetary"].mean()) ** 2).sum()
-        metrics |= {"anova_f": float(test.statistic), "anova_p": float(test.pvalue), "eta2": float(between / total)}
+    after, note = judge_on_what_came_after(estimator, y)
     for k, value in getattr(estimator, "silhouette_by_k_", {}).items():
         metrics[f"silhouette_k{k}"] = value
-    return Evaluation(
-        metrics,
-        pd.DataFrame({"customer_id": X["customer_id"], "segment": segments}),
-        tuple(getattr(estimator, "notes_", ())),
-    )
+    rows = pd.DataFrame({"customer_id": X["customer_id"], "segment": segments})
+    return Evaluation(metrics | after, rows, (*getattr(estimator, "notes_", ()), *note))
+
+
+def judge_on_what_came_after(estimator, past: pd.DataFrame | None) -> tuple[dict[str, float], tuple[str, ...]]:
+    """({next_anova_f, next_anova_p, next_eta2}, notes): one-way ANOVA over segments of log(1 + next_revenue_90d_cny).
+
+    The segments are those that the same method finds on the earlier snapshot, of which nothing later is known (Fisher
+    1925); next_eta2 is the share of the variance explained. On the revenue of their own snapshot segments differ by
+    construction: they are cut by it.
+    """
+    if past is None:
+        return {}, ("history is too short to say whether segments differ in what customers spend afterwards",)
+    try:
+        segments = clone(estimator).fit(past).predict(past)["segment"]
+    except NotYet as reason:
+        return {}, (f"what came after is not judged: {str(reason).rstrip('.')}",)
+    value = np.log1p(past["next_revenue_90d_cny"].astype(float).clip(lower=0))
+    groups = [group.to_numpy() for _, group in value.groupby(segments) if len(group) > 1]
+    if len(groups) < 2 or value.nunique() < 2:
+        return {}, ("what came after is not judged: customers or their segments did not differ",)
+    test = stats.f_oneway(*groups)
+    between = sum(len(g) * (g.mean() - value.mean()) ** 2 for g in groups)
+    found = {"f": test.statistic, "p": test.pvalue}
+    eta2 = between / ((value - value.mean()) ** 2).sum()
+    return {f"next_anova_{name}": float(x) for name, x in found.items()} | {"next_eta2": float(eta2)}, ()
 
 
 def plot(estimator, evaluation: Evaluation) -> dict:

@@ -69,11 +69,18 @@ def split_days(spec: ModelSpec, frame: pd.DataFrame, last: str) -> tuple[Part, P
     return parts[0], parts[1]
 
 
-def split_snapshot(spec: ModelSpec, frame: pd.DataFrame, last: str) -> tuple[Part, Part]:
-    """(all, all): a model without labels describes the rows of one day, and is judged on how well it does."""
+def split_snapshot(
+    spec: ModelSpec, frame: pd.DataFrame, last: str, past: pd.DataFrame | None = None
+) -> tuple[Part, Part]:
+    """(all, all): a model without labels describes the rows of one day, and is judged on how well it does.
+
+    past: rows of the day outcome_days before, with next_<outcome>, what came after it; None if history is too short.
+    """
     refuse_immature(spec, frame["ds"], last)
     part = _part(spec, frame.sort_values(spec.features.key, ignore_index=True))
-    return part, part
+    if past is None or past.empty:
+        return part, part
+    return part, Part(part.features, past.sort_values(spec.features.key, ignore_index=True))
 
 
 def followup_cutoff(spec: ModelSpec, first: str, last: str) -> str:

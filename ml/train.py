@@ -30,6 +30,7 @@ from warehouse.dates import shift
 from warehouse.errors import NotYet, PlatformError, Skipped
 from warehouse.settings import settings
 
+NEXT = "next_"  # before the name of an outcome: it came after the day of its row
 TRAINING = "train."  # before the model's name: the stage under which a training that cannot be yet is noted
 
 
@@ -81,7 +82,8 @@ def read_parts(spec: ModelSpec, ds: str, last: str, champion_reads: list[str] = 
     columns = [*spec.features.key, "ds", *spec.features.columns]
     columns += still_there(spec, champion_reads, columns)
     if spec.split.kind == "snapshot":
-        return split_snapshot(spec, _to_pandas(spec, _read(spec.features.table, last, last, columns, ds)), last)
+        rows = _to_pandas(spec, _read(spec.features.table, last, last, columns, ds))
+        return split_snapshot(spec, rows, last, _read_past(spec, ds, last, columns))
     labels = [*spec.features.key, "ds", *spec.label.columns]
     if spec.split.kind == "followup":
         cutoff = followup_cutoff(spec, state.fact("first_day") or last, last)
@@ -94,6 +96,16 @@ def read_parts(spec: ModelSpec, ds: str, last: str, champion_reads: list[str] = 
         _read(spec.label.table, first, last, labels, ds), [*spec.features.key, "ds"]
     )
     return split_days(spec, _to_pandas(spec, joined), last)
+
+
+def _read_past(spec: ModelSpec, ds: str, last: str, columns: list[str]) -> pd.DataFrame | None:
+    """Rows of the day outcome_days before `last` with next_<outcome>, what came after; None if nothing was observed then."""
+    past = shift(last, -spec.split.outcome_days)
+    if not spec.split.outcome or past < (state.fact("first_day") or last):
+        return None
+    outcome, key = spec.split.outcome, spec.features.key
+    came = _read(spec.features.table, last, last, [*key, outcome], ds).withColumnRenamed(outcome, NEXT + outcome)
+    return _to_pandas(spec, _read(spec.features.table, past, past, columns, ds).join(came, key))
 
 
 def still_there(spec: ModelSpec, wanted: list[str], but: list[str]) -> list[str]:

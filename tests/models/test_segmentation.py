@@ -22,12 +22,38 @@ def test_planted_groups_are_recovered_and_named():
     assert max(model.silhouette_by_k_, key=model.silhouette_by_k_.get) == 5
 
 
-def test_segments_differ_in_value_by_anova_and_beat_the_quantile_rule():
+def test_segments_are_judged_on_what_customers_spend_afterwards_and_beat_the_quantile_rule():
     frame, _ = plant_groups()
-    metrics = segmentation.evaluate(build_estimator(get_model("segmentation")).fit(frame), frame).metrics
-    base = segmentation.evaluate(segmentation.make_baseline().fit(frame), frame).metrics
-    assert metrics["anova_p"] < 1e-6 and metrics["eta2"] > 0.8
-    assert metrics["n_segments"] == 5 and metrics["silhouette"] > base["silhouette"] > 0
+    model, rule = build_estimator(get_model("segmentation")).fit(frame), segmentation.make_baseline().fit(frame)
+    rng = np.random.default_rng(6)
+    stays = frame.assign(next_revenue_90d_cny=frame["revenue_90d_cny"] * rng.lognormal(0, 0.5, len(frame)))
+    chance = frame.assign(next_revenue_90d_cny=rng.lognormal(4, 1, len(frame)))
+    found = segmentation.evaluate(model, frame, stays).metrics
+    assert found["next_anova_p"] < 1e-6 and found["next_eta2"] > 0.8
+    by_chance = segmentation.evaluate(model, frame, chance).metrics
+    assert by_chance["next_anova_p"] > 0.001 and by_chance["next_eta2"] < 0.05, (
+        "cut by revenue, but not by what follows"
+    )
+    base = segmentation.evaluate(rule, frame).metrics
+    assert found["n_segments"] == 5 and found["silhouette"] > base["silhouette"] > 0
+
+
+def test_without_an_earlier_snapshot_nothing_is_said_to_be_significant():
+    frame, _ = plant_groups()
+    result = segmentation.evaluate(build_estimator(get_model("segmentation")).fit(frame), frame)
+    assert not [name for name in result.metrics if "anova" in name or "eta2" in name]
+    assert "history is too short" in result.notes[0]
+
+
+def test_what_came_after_is_judged_by_segments_that_knew_nothing_of_it():
+    """The snapshot of today changes no segment of the earlier one."""
+    frame, _ = plant_groups()
+    past = frame.assign(next_revenue_90d_cny=frame["revenue_90d_cny"])
+    today = frame.assign(revenue_90d_cny=frame["revenue_90d_cny"].to_numpy()[::-1], n_orders_90d=1.0)
+    results = [
+        segmentation.evaluate(build_estimator(get_model("segmentation")).fit(x), x, past) for x in (frame, today)
+    ]
+    assert results[0].metrics["next_eta2"] == results[1].metrics["next_eta2"]
 
 
 def test_who_never_bought_counts_as_away_since_registration():
@@ -63,7 +89,7 @@ def test_a_constant_column_is_said_and_changes_nothing():
     frame, group = plant_groups()
     model = build_estimator(get_model("segmentation")).fit(frame.assign(revenue_total_cny=5.0))
     assert adjusted_rand_score(group, model.predict(frame.assign(revenue_total_cny=5.0))["segment"]) > 0.95
-    [note] = segmentation.evaluate(model, frame.assign(revenue_total_cny=5.0)).notes
+    note, _ = segmentation.evaluate(model, frame.assign(revenue_total_cny=5.0)).notes
     assert note == "one value for all customers, so it tells none apart: value"
 
 
