@@ -11,7 +11,7 @@ import io
 import os
 from pathlib import Path
 
-from ingestion.feeds import load_feeds
+from ingestion.feeds import JdbcFeed, load_feeds
 from ingestion.jdbc import source_table
 from warehouse import state, tables
 from warehouse.partitions import read_days
@@ -22,7 +22,12 @@ CUSTOMERS_FEED, MARKETING, PROFILING = "crm__customers", "consent_marketing", "c
 
 
 def write_audiences(ds: str) -> dict[str, int]:
-    """Write a CSV per contact channel with those who consent to it now; returns file name → rows."""
+    """Write a CSV per contact channel with those who consent to it now; returns file name → rows.
+
+    Empty where the declared feeds cannot tell who consents (`missing`).
+    """
+    if missing():
+        return {}
     feed = load_feeds()[CUSTOMERS_FEED]
     asked = f"`{MARKETING}`" + (f" and `{PROFILING}`" if settings().profiling_by_consent else "")
     consenting = source_table("export", feed.table, feed.connection).where(asked).select("customer_id")
@@ -44,6 +49,16 @@ def write_audiences(ds: str) -> dict[str, int]:
         state.record_export(ds, name, len(reachable), hashlib.sha256(content).hexdigest())
         written[name] = len(reachable)
     return written
+
+
+def missing() -> str | None:
+    """Why no audience can be made of the declared feeds, None if one can."""
+    feed = load_feeds().get(CUSTOMERS_FEED)
+    if not isinstance(feed, JdbcFeed) or feed.table is None:
+        return f"no feed {CUSTOMERS_FEED} reads a table of customers, so nobody's consent is known"
+    asked = ("customer_id", MARKETING, *((PROFILING,) if settings().profiling_by_consent else ()))
+    lacking = [name for name in asked if name not in feed.columns]
+    return f"{CUSTOMERS_FEED} has no column {', '.join(lacking)}, so nobody's consent is known" if lacking else None
 
 
 def _replace_file(path: Path, content: bytes) -> None:

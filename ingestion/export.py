@@ -6,7 +6,7 @@ nothing, but where rows are only added each day counts. MariaDB, MySQL and Postg
 so that readers can find the table half full for a moment.
 """
 
-from ingestion.audiences import write_audiences
+from ingestion.audiences import missing, write_audiences
 from ingestion.jdbc import source_table
 from ingestion.publish import Outcome, publish, reasons
 from ingestion.rows import content, day_rows
@@ -47,6 +47,8 @@ def export(ds: str, target: str | None = None, dry_run: bool = False) -> dict:
             except PlatformError as error:
                 faults.append(f"audience files of {ds}: {error}")
             else:
+                if why := missing():
+                    _say("audience files", f"none: {why}")
                 for name, n_rows in audiences.items():
                     _say(name, f"{n_rows:>10,} rows")
                 rows |= audiences

@@ -118,7 +118,7 @@ def ask_database(
             declared[name] = type_
     if not declared:
         raise PlatformError(f"{source.name}: no column can be declared:\n" + "\n".join(notes))
-    rows = _sample_rows(source, declared)
+    rows = _sample_rows(source, declared, types)
     columns = [_column(name, type_, types[name], rows) for name, type_ in declared.items()]
     country = guess_country(columns, rows)
     own = [name for name in _primary_key(source, table) if name in {c.name for c in columns}] if table else []
@@ -199,11 +199,17 @@ def _column(name: str, type_: str, kind: str, rows: list[dict]) -> Guess:
     return column.noting(INEXACT[kind]) if kind in INEXACT else column
 
 
-def _sample_rows(source: Source, declared: dict[str, str]) -> list[dict]:
-    """Some rows, as texts, of the columns that can be looked at; the database limits them, whatever the table's size."""
+def _sample_rows(source: Source, declared: dict[str, str], types: dict[str, str]) -> list[dict]:
+    """Some rows, as texts, of the columns that can be looked at; the database limits them, whatever the table's size.
+
+    A column is asked for as a load would, so that no value (NaN, 21 digits before the point) is too much for its type.
+    """
     names = [name for name, type_ in declared.items() if type_.split("(")[0] in NUMBERS]
     if not names:
         return []
-    limit = f"fetch first {SAMPLE_ROWS} rows only" if source.database.product == "derby" else f"limit {SAMPLE_ROWS}"
-    asked = f"select {', '.join(map(source.quoted, names))} from {source.relation} {limit}"
+    product = source.database.product
+    sent = [jdbc_types.rule(product, types[name], declared[name])[0].format(source.quoted(name)) for name in names]
+    listed = ", ".join(f"{sql} as {source.quoted(name)}" for sql, name in zip(sent, names, strict=True))
+    limit = f"fetch first {SAMPLE_ROWS} rows only" if product == "derby" else f"limit {SAMPLE_ROWS}"
+    asked = f"select {listed} from {source.relation} {limit}"
     return [dict(zip(names, row, strict=True)) for row in source.ask(asked)]

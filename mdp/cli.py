@@ -52,8 +52,9 @@ def main() -> None:
     time.tzset()
     from warehouse.session import seen_engine
 
-    engine = seen_engine()
+    engine = None
     try:
+        engine = seen_engine()
         app()
     except Skipped as reason:
         print(f"skipped: {reason}", file=sys.stderr)

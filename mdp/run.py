@@ -62,7 +62,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
     ran_before = stack.running()
     timing = Timing()
     try:
-        with _memory_watch(timing), _engine_watch():
+        with state.lock("mdp run"), _memory_watch(timing), _engine_watch():
             target, history = _prepare(ds, from_ds, sample_options, timing)
             if history:
                 _dag("history", f"history__{history[1]}", {"from": history[0], "to": history[1]}, history[1], timing)

@@ -1,6 +1,8 @@
 """What the warehouse, model and privacy commands print."""
 
 import csv as csv_format
+import difflib
+import re
 import sys
 from collections import Counter
 
@@ -17,9 +19,7 @@ def sql(query: str, csv: bool) -> None:
         frame = session().sql(query)
         rows, names = frame.collect(), frame.columns
     except PySparkException as error:
-        raise PlatformError(
-            f"the engine refused the statement: {str(error).split('JVM stacktrace')[0].strip()}"
-        ) from None
+        raise PlatformError(_refused(error)) from None
     if csv:
         out = csv_format.writer(sys.stdout, lineterminator="\n")
         out.writerow(names)
@@ -35,6 +35,27 @@ def sql(query: str, csv: bool) -> None:
     if names:
         console.print(table)
     console.print(f"{len(rows)} row{'' if len(rows) == 1 else 's'}")
+
+
+def _refused(error) -> str:
+    """Why the engine refuses a statement, without its plan and its own stack; an unknown table with those of like names."""
+    said = str(error).split("JVM stacktrace")[0]
+    if (unknown := re.search(r"\[TABLE_OR_VIEW_NOT_FOUND\].*?view (\S+) cannot be found", said)) and (
+        name := unknown[1]
+    ):
+        name = name.replace("`", "")
+        known = [f"{layer}.{t.name}" for layer in tables.LAYERS for t in _tables_of(layer)]
+        near = difflib.get_close_matches(name, known, n=3) or [
+            t for t in known if t.endswith(f".{name.split('.')[-1]}")
+        ]
+        layers = f"`show tables in <layer>` lists those of {', '.join(tables.LAYERS)}"
+        return f"there is no table {name}: {'did you mean ' + ' or '.join(near) + '?' if near else layers}"
+    reason = re.split(r";?\n|; line \d+ pos", said.strip())[0].strip()
+    return f"the engine refused the statement: {reason}"
+
+
+def _tables_of(layer: str) -> list:
+    return session().catalog.listTables(layer) if session().catalog.databaseExists(layer) else []
 
 
 def checksums(ds: str | None, layer: str | None) -> None:

@@ -45,10 +45,14 @@ LENGTH = struct.Struct("!I")
 def main() -> None:
     """The `mdp` command: hand a step over to the warm interpreter if one listens, else run it here."""
     if len(sys.argv) > 1 and sys.argv[1] in STEPS and "--help" not in sys.argv:
+        from warehouse.errors import PlatformError
         from warehouse.settings import load_env_file, settings
 
         load_env_file()
-        code = _hand_over(settings().home, ["mdp", *sys.argv[1:]], dict(os.environ), os.getcwd(), None)
+        try:
+            code = _hand_over(settings().home, ["mdp", *sys.argv[1:]], dict(os.environ), os.getcwd(), None)
+        except PlatformError:  # a setting that cannot be used: the command says so
+            code = None
         if code is not None:
             sys.exit(code)
     from mdp.cli import main as run_here

@@ -28,8 +28,8 @@ def read_blocks(path: Path, what: str) -> dict:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise PlatformError(f"{path.name}: line {line}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PlatformError(f"{path.name}: not valid YAML in UTF-8 ({error})") from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PlatformError(f"{path.name}: cannot be read as YAML in UTF-8 ({error})") from None
     if not isinstance(blocks, dict) or not blocks:
         raise PlatformError(f"{path.name}: must be a map of {what} names to blocks, and holds none")
     return blocks

@@ -317,7 +317,7 @@ class Corp:
         if "information_schema.tables" in sql:
             return [("EMPLOYEES",), ("AUDIT",)]
         sample = {"`EMP_ID`": None, "`PHONE`": "138 1234 5678", "`BIO`": "li@example.com"}
-        names = re.search("select (.*) from", sql)[1].split(", ")
+        names = [column.split(" as ")[1] for column in re.search("select (.*) from", sql)[1].split(", ")]
         assert sql.endswith("limit 200")
         return [tuple(str(n) if name == "`EMP_ID`" else sample.get(name, "1") for name in names) for n in range(9)]
 

@@ -1,0 +1,99 @@
+"""What a person may well type wrong ends in a sentence: what, where, what to do next; never in a traceback."""
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from ingestion import audiences, infer
+from ingestion.feeds import PATH, load_feeds
+from mdp import run, show
+from tests.conftest import mdp
+from warehouse import state
+from warehouse.errors import PlatformError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    for name in ("MDP_STATE_URL", "MDP_FEEDS", "MDP_CRM_URL", "MDP_SAMPLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MDP_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_an_unknown_table_is_answered_with_those_of_like_names(monkeypatch):
+    there = {"marts": ["customer_profile", "funnel"], "raw": ["crm__orders"]}
+    monkeypatch.setattr(show, "_tables_of", lambda layer: [SimpleNamespace(name=n) for n in there.get(layer, ())])
+    for name, said in (
+        ("`marts`.`customer_profil`", "there is no table marts.customer_profil: did you mean marts.customer_profile?"),
+        ("`crm__orders`", "there is no table crm__orders: did you mean raw.crm__orders?"),
+        ("`x`", "there is no table x: `show tables in <layer>` lists those of raw, quarantine, staging"),
+    ):
+        refused = (
+            f"[TABLE_OR_VIEW_NOT_FOUND] The table or view {name} cannot be found. Verify the spelling. SQLSTATE: 42P01; line 1 "
+            f"pos 14;\n'Project [*]\n+- 'UnresolvedRelation [{name}], [], false\n\n\nJVM stacktrace:\norg.apache"
+        )
+        assert show._refused(refused).startswith(said)
+    plan = (
+        "[UNRESOLVED_COLUMN] A column `x` cannot be resolved. SQLSTATE: 42703; line 1 pos 7;\n'Project ['x]\n+- OneRow"
+    )
+    assert show._refused(plan).endswith(
+        "refused the statement: [UNRESOLVED_COLUMN] A column `x` cannot be resolved. SQLSTATE: 42703"
+    )
+
+
+@pytest.mark.parametrize(
+    ("product", "kind", "declared", "sent"),
+    [
+        ("postgresql", "numeric", "string", '("n")::text'),  # NaN, and digits beyond Spark's decimal(38,18)
+        ("postgresql", "numeric(24,2)", "decimal(24,2)", '("n")::text'),
+        ("mariadb", "bigint", "bigint", '"n"'),
+        ("derby", "integer", "int", '"n"'),
+    ],
+)
+def test_infer_asks_for_values_as_a_load_would(product, kind, declared, sent):
+    asked = []
+    source = SimpleNamespace(
+        database=SimpleNamespace(product=product), quoted=lambda name: f'"{name}"', relation="t",
+        ask=lambda sql: asked.append(sql) or [("NaN",)],
+    )  # fmt: skip
+    assert infer._sample_rows(source, {"n": declared}, {"n": kind}) == [{"n": "NaN"}]
+    assert asked[0].startswith(f'select {sent} as "n" from t ')
+
+
+def test_feeds_without_customers_have_no_audience_and_the_day_goes_on(home, monkeypatch):
+    assert audiences.missing() is None
+    blocks = yaml.safe_load(PATH.read_text())
+    for change, said in (
+        (lambda b: b.pop("crm__customers"), "no feed crm__customers reads a table"),
+        (
+            lambda b: b["crm__customers"]["columns"].pop("consent_marketing"),
+            "crm__customers has no column consent_marketing",
+        ),
+        (lambda b: b["crm__customers"].update(query="select 1", table=None), "no feed crm__customers reads a table"),
+    ):
+        mine = yaml.safe_load(yaml.safe_dump(blocks))
+        change(mine)
+        (home / "mine.yml").write_text(yaml.safe_dump(mine))
+        monkeypatch.setenv("MDP_FEEDS", str(home / "mine.yml"))
+        assert said in audiences.missing() and audiences.write_audiences("2024-03-05") == {}
+
+
+def test_a_second_run_in_one_home_is_refused():
+    with state.lock("mdp run"), pytest.raises(PlatformError, match="mdp run is being worked on by process"):
+        run.run(None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("bytes.yml", b"\xff\xfe\x00"), ("zero.yml", b"a: \x00"), ("folder", None)]
+)
+def test_a_file_of_feeds_that_cannot_be_read_is_named(tmp_path, name, content):
+    path = tmp_path / name
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(PlatformError, match=f"{name}: cannot be read as YAML in UTF-8"):
+        load_feeds(path)
+
+
+def test_a_setting_that_cannot_be_used_is_a_sentence_also_on_the_way_to_the_warm_interpreter(home):
+    said = mdp("summary", home=home, check=False, MDP_TZ="Mars")
+    assert said.returncode == 1 and said.stderr.startswith("error: MDP_TZ='Mars' is not a time zone")
