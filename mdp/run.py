@@ -12,14 +12,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import psutil
 from rich.console import Console
 
+from ingestion.feeds import load_feeds
+from ingestion.targets import load_targets
 from mdp import stack, warm
 from mdp.airflow import Airflow
 from ml.models import load_models
 from warehouse import dates, engine, stages, state, supervise
+from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
 from warehouse.session import close
@@ -90,6 +95,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
 def _prepare(ds, from_ds, sample_options, timing):
     """Start what is needed and decide the day; returns (day, (from, to) of a history to load first, or None)."""
     since = time.monotonic()
+    refuse_early(ds, from_ds, sample_options["days"])
     decided = None if settings().sample else next_day(ds, from_ds)  # what was asked may be at fault: say so first
     with console.status("starting the warehouse engine and Airflow …"), ThreadPoolExecutor(1) as pool:
         airflow = pool.submit(_start_airflow)
@@ -107,6 +113,37 @@ def _prepare(ds, from_ds, sample_options, timing):
         airflow.result()
     timing.step("start the engine, Airflow and the company", since)
     return target, history
+
+
+def refuse_early(ds: str | None, from_ds: str | None, sample_days: int) -> None:
+    """Raise PlatformError, before anything is started, for a day that the source cannot have, or a source without an address."""
+    asked = [dates.parse_ds(day) for day in (from_ds, ds) if day]
+    if len(asked) == 2:
+        dates.days(*asked)
+    if settings().sample:
+        from sample import company
+
+        first, newest = company.lifetime(sample_days)
+        for day in asked:
+            if not first <= day <= newest:
+                raise PlatformError(
+                    f"{day} is no day of the sample company, which lives from {first} to {newest}: name one of these, or "
+                    "none for the next; with MDP_SAMPLE=off your own sources are read (docs/your-company.md)"
+                )
+        return
+    today = datetime.now(ZoneInfo(settings().tz)).date().isoformat()
+    for day in asked:
+        if day >= today:
+            raise PlatformError(
+                f"{day} is not over yet in {settings().tz}: the newest day that can be run is the one before"
+            )
+    for feed in load_feeds().values():
+        if feed.kind == "jdbc":
+            database(feed.connection)
+        elif feed.kind == "kafka":
+            broker(feed.connection)
+    for target in load_targets().values():
+        database(target.connection)
 
 
 def _start_airflow() -> None:

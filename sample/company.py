@@ -70,6 +70,11 @@ def exists() -> bool:
     return _file().exists()
 
 
+def lifetime(days: int = HISTORY_DAYS) -> tuple[str, str]:
+    """First and newest day of the company that lives here, or of one that would be created with `days` days."""
+    return clock.ds_of(0), clock.ds_of(_load()["newest"] if exists() else days - 1)
+
+
 def status() -> dict:
     """What lives here: its size, first and newest day, bad days and the defect of the next one."""
     company = _load()

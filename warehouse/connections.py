@@ -63,11 +63,11 @@ class Database:
 def database(name: str) -> Database:
     """The database of connection `name`; PlatformError if its URL is not set or of no known kind.
 
-    `crm` needs no setting: it is the sample company's embedded Derby.
+    With the sample company `crm` needs no setting: it is its embedded Derby.
     """
     variable = f"MDP_{name.upper()}_URL"
     url = os.environ.get(variable) or ""
-    if not url and name == "crm":
+    if not url and name == "crm" and settings().sample:
         url = f"jdbc:derby:{settings().home}/sample/crm;create=true"
     if not url:
         raise PlatformError(f"connection {name} has no address: set {variable} to a JDBC URL")

@@ -1,5 +1,6 @@
 """What a person may well type wrong ends in a sentence: what, where, what to do next; never in a traceback."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,7 @@ from warehouse.errors import PlatformError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_STATE_URL", "MDP_FEEDS", "MDP_CRM_URL", "MDP_SAMPLE"):
+    for name in ("MDP_STATE_URL", "MDP_FEEDS", "MDP_CRM_URL", "MDP_SAMPLE", "MDP_TZ", "MDP_EXPORTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     return tmp_path
@@ -82,6 +83,36 @@ def test_feeds_without_customers_have_no_audience_and_the_day_goes_on(home, monk
 def test_a_second_run_in_one_home_is_refused():
     with state.lock("mdp run"), pytest.raises(PlatformError, match="mdp run is being worked on by process"):
         run.run(None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("ds", "from_ds", "said"),
+    [
+        (
+            "2011-12-09",
+            "2010-12-01",
+            "2010-12-01 is no day of the sample company, which lives from 2024-03-01 to 2024-03-30",
+        ),
+        ("2024-03-31", None, "2024-03-31 is no day of the sample company"),
+        ("2024-03-05", "2024-03-06", "the range 2024-03-06 … 2024-03-05 is empty"),
+        ("yesterday", None, "'yesterday' is not a day"),
+    ],
+)
+def test_a_day_that_the_sample_cannot_have_is_refused_before_anything_is_started(ds, from_ds, said):
+    with pytest.raises(PlatformError, match=re.escape(said)):
+        run.refuse_early(ds, from_ds, 30)
+    run.refuse_early("2024-03-30", "2024-03-01", 30)
+    run.refuse_early(None, None, 30)
+
+
+def test_own_sources_need_an_address_and_a_day_that_is_over(monkeypatch):
+    monkeypatch.setenv("MDP_SAMPLE", "off")
+    with pytest.raises(PlatformError, match="connection crm has no address: set MDP_CRM_URL to a JDBC URL"):
+        run.refuse_early("2024-03-05", None, 30)
+    monkeypatch.setenv("MDP_CRM_URL", "jdbc:postgresql://crm.example/shop")
+    run.refuse_early("2024-03-05", "2010-12-01", 30)
+    with pytest.raises(PlatformError, match="2999-01-01 is not over yet in Asia/Shanghai"):
+        run.refuse_early("2999-01-01", None, 30)
 
 
 @pytest.mark.parametrize(
