@@ -5,8 +5,9 @@ import pytest
 from planted import plant_groups
 from sklearn.metrics import adjusted_rand_score
 
-from ml import segmentation
+from ml import segmentation, train
 from ml.models import build_estimator, get_model
+from warehouse import partitions
 from warehouse.errors import NotYet, PlatformError
 
 
@@ -104,3 +105,24 @@ def test_many_customers_are_fitted_on_a_sample_of_stated_size(monkeypatch):
     model = build_estimator(get_model("segmentation")).fit(frame)
     assert seen == [400]
     assert adjusted_rand_score(group, model.predict(frame)["segment"]) > 0.95
+
+
+def test_training_reads_what_came_after_the_earlier_snapshot(spark, monkeypatch):
+    """Each customer of 90 days ago with what the window that ends today holds; who came since then is not among them."""
+    spec = get_model("segmentation")
+    columns = "customer_id string, ds string, " + ", ".join(f"{c} double" for c in spec.features.columns)
+    days = {"2024-08-23": [("a", 70.0), ("b", 0.0), ("new", 9.0)], "2024-05-25": [("a", 10.0), ("b", 20.0)]}
+    rows = [(who, ds, 1.0, 100.0, 1.0, revenue, 50.0) for ds, people in days.items() for who, revenue in people]
+
+    def read_days(table, from_ds, to_ds):
+        return spark.createDataFrame(rows, columns).where(f"ds between '{from_ds}' and '{to_ds}'")
+
+    monkeypatch.setattr(partitions, "read_days", read_days)
+    monkeypatch.setattr(train.state, "fact", lambda name: "2024-05-25")
+    fit, judge = train.read_parts(spec, "2024-08-26", "2024-08-23")
+    assert fit.labels is None and fit.features["customer_id"].tolist() == ["a", "b", "new"]
+    past = judge.labels.set_index("customer_id")
+    assert past["revenue_90d_cny"].to_dict() == {"a": 10.0, "b": 20.0}
+    assert past["next_revenue_90d_cny"].to_dict() == {"a": 70.0, "b": 0.0} and set(past["ds"]) == {"2024-05-25"}
+    monkeypatch.setattr(train.state, "fact", lambda name: "2024-05-26")
+    assert train.read_parts(spec, "2024-08-26", "2024-08-23")[1].labels is None
