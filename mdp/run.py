@@ -124,8 +124,9 @@ def refuse_early(ds: str | None, from_ds: str | None, sample_days: int) -> None:
         from sample import company
 
         first, newest = company.lifetime(sample_days)
+        stopped = stages.day_to_take_up()  # says more of a later day than that it has not been lived
         for day in asked:
-            if not first <= day <= newest:
+            if day < first or (day > newest and not stopped):
                 raise PlatformError(
                     f"{day} is no day of the sample company, which lives from {first} to {newest}: name one of these, or "
                     "none for the next; with MDP_SAMPLE=off your own sources are read (docs/your-company.md)"

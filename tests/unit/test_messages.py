@@ -105,6 +105,14 @@ def test_a_day_that_the_sample_cannot_have_is_refused_before_anything_is_started
     run.refuse_early(None, None, 30)
 
 
+def test_a_day_past_one_that_was_stopped_is_told_so_and_not_that_it_was_not_lived(monkeypatch):
+    monkeypatch.setattr(run.stages, "day_to_take_up", lambda: "2024-03-30")
+    run.refuse_early("2024-03-31", None, 30)
+    state.set_fact_once("history_to", "2024-03-29")
+    with pytest.raises(PlatformError, match="2024-03-30 is not finished; no later day runs past it"):
+        run.next_day("2024-03-31", None)
+
+
 def test_own_sources_need_an_address_and_a_day_that_is_over(monkeypatch):
     monkeypatch.setenv("MDP_SAMPLE", "off")
     with pytest.raises(PlatformError, match="connection crm has no address: set MDP_CRM_URL to a JDBC URL"):
