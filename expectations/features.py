@@ -51,8 +51,9 @@ def suites(scope: Scope) -> list[Suite]:
             at_most("n_active_days_30d", 30, "at most 30 of 30 days are active"),
             share("odd_age", "age_years", "age_years not between 5 and 115", 0.01, "ages are those of people",
                   n=n_customers),
-            share("never_bought", "last_order_date", "last_order_date is null", 0.98, "some customers have bought",
-                  n=n_customers),
+            *(() if few_orders else (
+                share("never_bought", "last_order_date", "last_order_date is null", 0.98, "some customers have bought"),
+            )),
             one_of("gender", GENDERS),
             one_of("membership_plan", PLANS),
         ),
@@ -75,8 +76,10 @@ def suites(scope: Scope) -> list[Suite]:
             one_of("gender", GENDERS),
             one_of("channel", CHANNELS),
             filled("campaign_category", 0.02, "impressions know their campaign's category", n=n_ads),
-            share("anonymous", "customer_id", "customer_id is null", 0.95,
-                  "some impressions belong to known customers", n=n_ads),
+            *(() if no_ads else (
+                share("anonymous", "customer_id", "customer_id is null", 0.95,
+                      "some impressions belong to known customers"),
+            )),
             optional=no_ads,
         ),
         suite(

@@ -52,6 +52,23 @@ def test_one_of_nine_is_no_defect_and_one_of_five_of_many_is():
     assert few.arguments["max_value"] > 1 / 9 and many.arguments["max_value"] < 0.12
 
 
+def test_that_nobody_bought_or_is_known_is_chance_in_a_small_company_only():
+    """A limit near one that allowed for chance would never be reached: then the rule is left out."""
+    for table, rule in ((tables.FEATURES_CUSTOMER_DAY, "never_bought"), (tables.FEATURES_IMPRESSION, "anonymous")):
+        large, small = rules("features", table, scope(200, 200)), rules("features", table, scope(5, 5))
+        assert large[rule].arguments["max_value"] < 1 and rule not in small
+
+
+def test_no_share_is_so_loose_that_it_cannot_fail():
+    for gate in ("raw", "cleaned", "features"):
+        for suite in importlib.import_module(f"expectations.{gate}").suites(scope(200, 200)):
+            assert [
+                r.name
+                for r in suite.rules
+                if r.is_share and r.arguments["max_value"] >= 1 and not r.arguments["min_value"]
+            ] == []
+
+
 def test_closed_days_are_read_or_refused(monkeypatch):
     monkeypatch.setenv("MDP_CLOSED_DAYS", "2026-01-01, 2026-02-27..2026-03-01")
     assert sorted(settings().closed_days) == ["2026-01-01", "2026-02-27", "2026-02-28", "2026-03-01"]
