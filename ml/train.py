@@ -71,7 +71,8 @@ def train(model: str, ds: str, dry: bool = False, missing: bool = False) -> Outc
     except NotYet as reason:
         if not dry:
             state.switch_off(TRAINING + model, ds, str(reason), reason.possible_from)
-        raise
+        said = state.Off(TRAINING + model, ds, str(reason), reason.possible_from)
+        raise NotYet(str(said), reason.possible_from) from None
 
 
 def read_parts(spec: ModelSpec, ds: str, last: str, champion_reads: list[str] = ()) -> tuple[Part, Part]:

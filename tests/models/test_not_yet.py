@@ -92,7 +92,7 @@ def test_an_odd_company_has_a_model_or_is_told_what_it_waits_for(own_home, parts
 def test_a_training_that_cannot_be_yet_is_noted_and_one_that_need_not_be_is_skipped(own_home, parts, data, monkeypatch):
     monkeypatch.setattr(train.stages, "require", lambda *given: None)
     state.set_fact_once("first_day", FIRST)
-    with pytest.raises(NotYet):
+    with pytest.raises(NotYet, match=f"its own begins on {FIRST}; possible from {shift(FIRST, 31)}$"):
         train.train("budget", shift(FIRST, 5))
     assert state.last_off("train.budget").possible_from == shift(FIRST, 31)
     with pytest.raises(NotYet):
