@@ -12,8 +12,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import psutil
 from rich.console import Console
@@ -132,12 +130,6 @@ def refuse_early(ds: str | None, from_ds: str | None, sample_days: int) -> None:
                     "none for the next; with MDP_SAMPLE=off your own sources are read (docs/your-company.md)"
                 )
         return
-    today = datetime.now(ZoneInfo(settings().tz)).date().isoformat()
-    for day in asked:
-        if day >= today:
-            raise PlatformError(
-                f"{day} is not over yet in {settings().tz}: the newest day that can be run is the one before"
-            )
     for feed in load_feeds().values():
         if feed.kind == "jdbc":
             database(feed.connection)
