@@ -209,14 +209,14 @@ class Bench:
             self._spark_defaults()
             self.spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
             rows = self.spark.read.jdbc(options["url"], f"({query}) asked", predicates=halves, properties=options)
-            rows.write.mode("overwrite").parquet(str(self.home / "plain"))
+            rows.write.mode("overwrite").parquet(str(self.home / "engine" / "plain"))
             return 1
 
         said = "spark.read.jdbc(mariadb, the same query, 2 predicates).write.parquet(…)"
         self.compare("jdbc_import_vs_plain_spark", plain_spark, said, "bench__orders", N_ROWS)
 
     def collect(self) -> None:
-        place, out = self._fill_spool("events", N_EVENTS, False), str(self.home / "plain")
+        place, out = self._fill_spool("events", N_EVENTS, False), str(self.home / "engine" / "plain")
 
         def other() -> int:
             self._spark_defaults()
@@ -269,7 +269,7 @@ class Bench:
 
     def kafka(self) -> None:
         self._fill_topic(N_RECORDS)
-        out = str(self.home / "plain_topic")
+        out = str(self.home / "engine" / "plain_topic")
 
         def other() -> int:
             self._spark_defaults()

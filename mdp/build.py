@@ -12,6 +12,7 @@ from ingestion import late
 from mdp import warm
 from warehouse import ops, stages, state
 from warehouse.errors import PlatformError, unknown
+from warehouse.login import thrift_password
 from warehouse.session import require_engine
 from warehouse.settings import PROJECT, settings
 
@@ -51,7 +52,8 @@ def dbt_environment() -> dict[str, str]:
     """What dbt_project/profiles.yml reads; `mdp env` prints the same for a shell."""
     conf = settings()
     state_dir = conf.home / "dbt" / "state"
-    return {
+    password = thrift_password(conf)  # by this name dbt keeps it out of its logs and its manifest
+    return ({"DBT_ENV_SECRET_THRIFT_PASSWORD": password} if password else {}) | {
         "DBT_PROJECT_DIR": str(PROJECT / "dbt_project"),
         "DBT_PROFILES_DIR": str(PROJECT / "dbt_project"),
         "DBT_TARGET_PATH": str(conf.home / "dbt" / "target"),
@@ -60,6 +62,7 @@ def dbt_environment() -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "MDP_THRIFT_HOST": conf.thrift_host,
         "MDP_THRIFT_PORT": str(conf.thrift_port),
+        "MDP_THRIFT_USER": conf.thrift_user,
         "MDP_TZ": conf.tz,
         "MDP_LATE_DAYS": str(conf.late_days),
         "MDP_REACH_DAYS": str(conf.reach_days),

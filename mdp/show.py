@@ -51,7 +51,8 @@ def _refused(error) -> str:
         layers = f"`show tables in <layer>` lists those of {', '.join(tables.LAYERS)}"
         return f"there is no table {name}: {'did you mean ' + ' or '.join(near) + '?' if near else layers}"
     reason = re.split(r";?\n|; line \d+ pos", said.strip())[0].strip()
-    return f"the engine refused the statement: {reason}"
+    closed = re.fullmatch(r"\(java.lang.SecurityException\) (.*)", reason)  # the sentence is StatementGuard.scala's
+    return closed[1] if closed else f"the engine refused the statement: {reason}"
 
 
 def _tables_of(layer: str) -> list:

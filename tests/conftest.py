@@ -36,13 +36,14 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def engine(home):
+def engine(home, tmp_path_factory):
     """The embedded engine, started once."""
     from warehouse import engine as launcher
     from warehouse import supervise
     from warehouse.session import close
 
     _fetch_jars()
+    os.environ["MDP_ENGINE_PATHS"] = str(tmp_path_factory.getbasetemp())  # tests have spools of their own
     supervise.start()
     launcher.warm_up()
     yield

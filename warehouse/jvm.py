@@ -11,6 +11,12 @@ from warehouse.errors import PlatformError
 
 SOURCES = sorted(Path(__file__).parent.glob("*.scala"))
 LOCAL_FILE_SYSTEM = "mdp.DirectLocalFileSystem"
+LOCAL_FS = "mdp.DirectLocalFs"  # the same for Hadoop's other interface
+CLOSED_FILE_SYSTEM = "mdp.ClosedFileSystem"
+STATEMENT_GUARD = "mdp.StatementGuard"
+SQL_DOOR = "mdp.SqlDoor"
+SQL_LOGIN = "mdp.SqlLogin"
+CONNECT_LOGIN = "mdp.ConnectLogin"
 METASTORE_STORE = "mdp.CachingObjectStore"
 
 

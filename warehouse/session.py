@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlparse
 
-from warehouse.errors import EngineDown
+from warehouse import login
+from warehouse.errors import EngineDown, PlatformError
 from warehouse.runfile import read_run, service_process
 from warehouse.settings import settings
 
@@ -65,15 +66,29 @@ def session():
     logging.getLogger("SQLQueryContextLogger").setLevel(
         logging.CRITICAL
     )  # prints JVM traces beside every error it raises
+    from pyspark.errors import PySparkException
     from pyspark.sql.connect.client import DefaultChannelBuilder
     from pyspark.sql.connect.client.retries import DefaultPolicy
     from pyspark.sql.connect.session import SparkSession
 
+    class Channel(DefaultChannelBuilder):
+        """As the URL says. The token goes along as a header of each call: pyspark would insist on TLS, on loopback, too."""
+
+        token = None
+
     conf = settings()
-    channel = DefaultChannelBuilder(conf.connect_url)
-    channel.add_interceptor(_deadline_interceptor(conf.deadline_seconds))
+    channel = Channel(conf.connect_url)
+    channel.add_interceptor(_interceptor(conf.deadline_seconds, login.connect_token(conf)))
     spark = SparkSession.builder.channelBuilder(channel).create()
     spark.client.set_retry_policies([DefaultPolicy(max_retries=4, initial_backoff=200, max_backoff=2000)])
+    try:
+        spark.version  # noqa: B018  the first call
+    except PySparkException as error:
+        if "UNAUTHENTICATED" not in str(error):
+            raise
+        raise PlatformError(
+            f"the warehouse engine does not take the token in {conf.connect_token_file} (MDP_CONNECT_TOKEN_FILE)"
+        ) from None
     return spark
 
 
@@ -84,7 +99,8 @@ def close() -> None:
         session.cache_clear()
 
 
-def _deadline_interceptor(seconds: int):
+def _interceptor(seconds: int, token: str | None):
+    """What each call is given on its way: a deadline, and the login."""
     import grpc
 
     class Details(
@@ -93,16 +109,20 @@ def _deadline_interceptor(seconds: int):
     ):
         pass
 
-    class Deadline(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
-        """Gives each call that has none the deadline of the settings."""
+    told = [("authorization", f"Bearer {token}")] if token else []
 
-        def _with_deadline(self, proceed, details, request):
+    class Caller(
+        grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor
+    ):
+        """Gives each call that has none the deadline of the settings, and the token."""
+
+        def _call(self, proceed, details, request):
             given = getattr(details, "timeout", None)
             return proceed(
                 Details(
                     details.method,
                     given or seconds,
-                    details.metadata,
+                    [*(details.metadata or ()), *told],
                     details.credentials,
                     getattr(details, "wait_for_ready", None),
                     getattr(details, "compression", None),
@@ -110,7 +130,8 @@ def _deadline_interceptor(seconds: int):
                 request,
             )
 
-        intercept_unary_unary = _with_deadline
-        intercept_unary_stream = _with_deadline
+        intercept_unary_unary = _call
+        intercept_unary_stream = _call
+        intercept_stream_unary = _call
 
-    return Deadline()
+    return Caller()

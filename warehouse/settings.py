@@ -29,6 +29,9 @@ class Settings:
     connect_url: str
     thrift_host: str
     thrift_port: int
+    thrift_user: str
+    thrift_password_file: Path
+    connect_token_file: Path
     embedded: bool
     warehouse_uri: str
     spool_uri: str
@@ -67,6 +70,10 @@ def settings() -> Settings:
     env = os.environ.get
     home = Path(env("MDP_HOME") or PROJECT / ".mdp").expanduser().resolve()
     ports = read_run(home).get("ports", {})
+    if "token=" in (env("MDP_CONNECT_URL") or ""):
+        raise PlatformError(
+            "MDP_CONNECT_URL holds a token, which would show: put it into a file, MDP_CONNECT_TOKEN_FILE"
+        )
     sample = (env("MDP_SAMPLE") or "on").lower() not in ("off", "0", "false", "no")
     return Settings(
         home=home,
@@ -77,6 +84,9 @@ def settings() -> Settings:
         connect_url=env("MDP_CONNECT_URL") or f"sc://127.0.0.1:{ports.get('connect', 15002)}",
         thrift_host=env("MDP_THRIFT_HOST") or "127.0.0.1",
         thrift_port=whole("MDP_THRIFT_PORT", ports.get("thrift", 10000)),
+        thrift_user=env("MDP_THRIFT_USER") or "mdp",
+        thrift_password_file=Path(env("MDP_THRIFT_PASSWORD_FILE") or home / "keys" / "thrift_password"),
+        connect_token_file=Path(env("MDP_CONNECT_TOKEN_FILE") or home / "keys" / "connect_token"),
         embedded=not env("MDP_CONNECT_URL"),
         warehouse_uri=env("MDP_WAREHOUSE_URI") or str(home / "warehouse"),
         spool_uri=env("MDP_SPOOL_URI") or str(home / "sample" / "spool"),

@@ -195,7 +195,9 @@ class Crashes:
         """
         from pyspark.sql.connect.session import SparkSession
 
-        spark = SparkSession.builder.remote(f"sc://127.0.0.1:{read_run(self.home)['ports']['connect']}").create()
+        token = (self.home / "keys" / "connect_token").read_text()
+        address = f"sc://localhost:{read_run(self.home)['ports']['connect']}/;token={token}"
+        spark = SparkSession.builder.remote(address).create()
         try:
             name = f"crash__{kind}_{number}"
             found = {"raw": self._sums(spark, f"raw.{name}", "event_id")}
