@@ -1,6 +1,7 @@
 package mdp
 
 import java.io.File
+import java.net.URI
 import java.nio.file.{Files, Path => LocalPath, Paths}
 
 import scala.util.Try
@@ -15,7 +16,8 @@ object Openings {
   private val open = paths("ENGINE_OPEN_PATHS")
   private val closed = paths("ENGINE_CLOSED_PATHS")
 
-  val warehouse = sys.env.get("ENGINE_WAREHOUSE").map(new Path(_).toUri)
+  /** Where a table may lie: the warehouse, and the directories that MDP_ENGINE_PATHS names. */
+  val tables: Seq[URI] = (sys.env.get("ENGINE_WAREHOUSE").toSeq ++ paths("ENGINE_MORE_PATHS").map(_.toString)).map(new Path(_).toUri)
   val sqlUser: String = sys.env.getOrElse("ENGINE_SQL_USER", "")
 
   def sqlPassword: Array[Byte] = secret("ENGINE_SQL_PASSWORD_FILE")
@@ -46,6 +48,6 @@ object Openings {
 
 /** Stands for each kind of file system that no setting names. */
 class ClosedFileSystem extends FilterFileSystem {
-  override def initialize(uri: java.net.URI, conf: Configuration): Unit =
+  override def initialize(uri: URI, conf: Configuration): Unit =
     throw new AccessControlException(s"${uri.getScheme}: is closed to the engine (docs/privacy.md)")
 }

@@ -182,10 +182,10 @@ object StatementGuard {
 
   private def checkLocation(text: String): Unit = {
     val place = new Path(text).toUri
-    val within = Openings.warehouse.exists { root =>
+    val within = Openings.tables.exists { root =>
       scheme(root) == scheme(place) && root.getAuthority == place.getAuthority && place.getPath.startsWith(root.getPath + "/")
     }
-    if (!within) refuse("a place outside of the warehouse's directory")
+    if (!within) refuse("a place outside of the warehouse")
   }
 
   private def scheme(uri: URI): String = Option(uri.getScheme).getOrElse("file")

@@ -128,6 +128,8 @@ def command(conf: Settings, thrift_port: int, connect_port: int) -> list[str]:
         # What a step puts on disk meanwhile (shuffles, spills, blocks) is sealed with a key that dies with the process: a
         # source's row may be among it before it is protected, and a killed engine leaves it all behind.
         "spark.io.encryption.enabled": "true",
+        # With it Spark cannot keep what a client sends as a block (EOFException from 1 MB on): it comes in the plan.
+        "spark.sql.session.localRelationCacheThreshold": 100_000_000,
         "spark.sql.warehouse.dir": conf.warehouse_uri,
         "spark.sql.catalogImplementation": "hive",
         "spark.sql.session.timeZone": "UTC",
@@ -199,7 +201,7 @@ def environment(conf: Settings) -> dict[str, str]:
     env.update(PYSPARK_PYTHON=conf.worker_python, SPARK_LOCAL_DIRS=str(conf.home / "engine" / "tmp"), TZ="UTC")
     if not os.environ.get("MDP_ENGINE_BIND"):
         env["SPARK_LOCAL_IP"] = "127.0.0.1"
-    more = filter(None, (os.environ.get("MDP_ENGINE_PATHS") or "").split(os.pathsep))
+    more = [path for path in (os.environ.get("MDP_ENGINE_PATHS") or "").split(os.pathsep) if path]
     work = (conf.warehouse_uri, conf.spool_uri, conf.home / "engine", *more)
     kept = (
         conf.home / "keys",
@@ -210,8 +212,8 @@ def environment(conf: Settings) -> dict[str, str]:
     )
     env.update(
         ENGINE_OPEN_PATHS=_local(*work), ENGINE_CLOSED_PATHS=_local(*kept), ENGINE_WAREHOUSE=conf.warehouse_uri,
-        ENGINE_SQL_USER=conf.thrift_user, ENGINE_SQL_PASSWORD_FILE=str(conf.thrift_password_file),
-        ENGINE_CONNECT_TOKEN_FILE=str(conf.connect_token_file),
+        ENGINE_MORE_PATHS=_local(*more), ENGINE_SQL_USER=conf.thrift_user,
+        ENGINE_SQL_PASSWORD_FILE=str(conf.thrift_password_file), ENGINE_CONNECT_TOKEN_FILE=str(conf.connect_token_file),
     )  # fmt: skip
     return env
 

@@ -79,9 +79,9 @@ def session():
     conf = settings()
     channel = Channel(conf.connect_url)
     channel.add_interceptor(_interceptor(conf.deadline_seconds, login.connect_token(conf)))
-    spark = SparkSession.builder.channelBuilder(channel).create()
-    spark.client.set_retry_policies([DefaultPolicy(max_retries=4, initial_backoff=200, max_backoff=2000)])
     try:
+        spark = SparkSession.builder.channelBuilder(channel).create()
+        spark.client.set_retry_policies([DefaultPolicy(max_retries=4, initial_backoff=200, max_backoff=2000)])
         spark.version  # noqa: B018  the first call
     except PySparkException as error:
         if "UNAUTHENTICATED" not in str(error):

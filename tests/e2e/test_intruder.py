@@ -233,7 +233,7 @@ def test_a_data_frame_reaches_nothing_but_tables_and_the_spool(spark, places):
     for name in ("secret.jar", "secret.py"):
         (places["folder"] / name).unlink()
     assert not got_in, "\n".join(got_in)
-    assert spark.createDataFrame([(i, "x" * 100) for i in range(20_000)]).count() == 20_000  # travels as an artifact
+    assert spark.createDataFrame([(i, "x" * 100) for i in range(20_000)]).count() == 20_000  # more than a megabyte
     spark.conf.set("spark.sql.shuffle.partitions", spark.conf.get("spark.sql.shuffle.partitions"))
 
 
@@ -298,9 +298,9 @@ def test_a_refusal_is_one_sentence(spark, home):
 
 
 def test_a_wrong_token_is_said(spark, home, tmp_path):
-    (tmp_path / "token").write_text("wrong")
+    (tmp_path / "token").write_text("guessed-0815")
     said = mdp("warehouse", "sql", "select 1", home=home, check=False, MDP_CONNECT_TOKEN_FILE=str(tmp_path / "token"))
-    assert said.returncode == 1 and said.stderr.count("\n") == 1 and "wrong" not in said.stderr
+    assert said.returncode == 1 and said.stderr.count("\n") == 1 and "0815" not in said.stderr
     assert f"does not take the token in {tmp_path}/token (MDP_CONNECT_TOKEN_FILE)" in said.stderr
 
 
