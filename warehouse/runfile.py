@@ -45,7 +45,7 @@ def record_service(home: Path, name: str, process: psutil.Process, ports: dict[s
 def service_process(home: Path, name: str) -> psutil.Process | None:
     """The recorded process of service `name` if it is alive (and is that very process), else None."""
     entry = read_run(home).get("services", {}).get(name)
-    if not entry:
+    if not entry or "pid" not in entry:  # a supervisor that gave up before there was a process leaves a state only
         return None
     try:
         process = psutil.Process(entry["pid"])

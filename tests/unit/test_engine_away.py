@@ -71,7 +71,8 @@ def test_a_step_does_not_wait_for_an_engine_that_was_given_up_or_never_started(h
     session._wait_for_start(home)
     record_service(home, "supervisor", psutil.Process(), {})
     with changing_run(home) as info:
-        info["services"]["engine"] = {"pid": -1, "created": 0, "state": "crashed"}
+        info["services"]["engine"] = {"state": "crashed"}
+    assert session.seen_engine() is None
     with pytest.raises(EngineDown, match="no warehouse engine runs"):
         session.require_engine()
     assert time.monotonic() - started < 5
