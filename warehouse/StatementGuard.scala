@@ -96,7 +96,7 @@ object StatementGuard {
     "spark.sql.maxConcurrentOutputFileWriters", "spark.sql.optimizer.", "spark.sql.parquet.", "spark.sql.session.",
     "spark.sql.shuffle.", "spark.sql.sources.parallelPartitionDiscovery.", "spark.sql.statistics.", "spark.sql.ansi.",
     "spark.sql.broadcastTimeout", "spark.sql.caseSensitive", "spark.sql.repl.", "spark.sql.pyspark.jvmStacktrace.enabled",
-    "spark.sql.timestampType", "spark.sql.legacy.timeParserPolicy", "spark.sql.storeAssignmentPolicy",
+    "spark.sql.timestampType", "spark.sql.windowExec.", "spark.sql.legacy.timeParserPolicy", "spark.sql.storeAssignmentPolicy",
     "spark.sql.debug.maxToStringFields", "spark.sql.maxPlanStringLength", "spark.sql.crossJoin.enabled",
   )
 
