@@ -102,20 +102,22 @@ object StatementGuard {
 
   /** What the command line said of the SQL door (a session could change the properties later). */
   private val STARTED_WITH = sys.props.toMap
-  private val SETS_OF_SPARK = Set("spark.sql.hive.version", "spark.sql.datetime.java8API.enabled")
 
-  def maySet(key: String): Boolean = SESSION.exists(key.startsWith) && !key.toLowerCase.contains("class")
+  def maySet(key: String): Boolean = SESSION.exists(key.startsWith) && !isClass(key)
+
+  private def isClass(key: String): Boolean = key.toLowerCase.contains("class")
 
   def refuse(what: String): Nothing = throw new SecurityException(
     s"$what is closed here: a statement reads and writes the warehouse's own tables, and nothing else (docs/privacy.md)"
   )
 
-  /** What a client set when it opened its session is no more than what a statement may set. */
+  /** What a session has is no more than what a statement may set, and what Spark itself sets in one (under `spark.sql.`). */
   private[mdp] def checkSession(): Unit = {
     val engine = SparkEnv.get.conf
     SQLConf.get.getAllConfs.foreach { case (key, value) =>
-      val isOurs = engine.getOption(key).orElse(STARTED_WITH.get(key)).contains(value)
-      if (!isOurs && !maySet(key) && !SETS_OF_SPARK(key)) refuse(s"the setting $key")
+      val known = engine.getOption(key).orElse(STARTED_WITH.get(key))
+      val isOfSpark = known.isEmpty && key.startsWith("spark.sql.") && !key.startsWith("spark.sql.catalog.") && !isClass(key)
+      if (!known.contains(value) && !maySet(key) && !isOfSpark) refuse(s"the setting $key")
     }
   }
 

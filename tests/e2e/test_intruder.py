@@ -237,6 +237,20 @@ def test_a_data_frame_reaches_nothing_but_tables_and_the_spool(spark, places):
     spark.conf.set("spark.sql.shuffle.partitions", spark.conf.get("spark.sql.shuffle.partitions"))
 
 
+def test_a_session_asks_more_than_once(spark, places):
+    """Spark sets something of its own in it meanwhile."""
+    conf = settings()
+    with thrift(conf.thrift_user, login.thrift_password(conf)) as connection:
+        cursor = connection.cursor()
+        for _ in range(3):
+            cursor.execute("select a from default.intruded")
+            assert cursor.fetchall() == [("open",)]
+            cursor.execute("set spark.sql.shuffle.partitions = 4")
+        with pytest.raises(Exception, match="add jars is closed here"):
+            cursor.execute("add jar '/tmp/x.jar'")
+        cursor.execute("select a from default.intruded")
+
+
 def test_a_session_opens_without_settings(spark, places):
     """Hive would carry them out before any statement is seen: variables, properties of the JVM, another metastore."""
     derby = f"jdbc:derby:{places['folder']}/d;create=true"
