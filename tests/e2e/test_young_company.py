@@ -72,5 +72,7 @@ def test_it_comes_on_by_itself_on_the_day_that_was_named(said, home):
     assert day == POSSIBLE_FROM
     for model in ("segmentation", "ctr", "churn"):
         assert mdp("train", model, "--ds", day, "--missing", home=home, check=False).returncode == 99
-    assert "budget version 1" in mdp("train", "budget", "--ds", day, "--missing", home=home).stdout
-    assert "budget version 1" in mdp("score", "budget", "--ds", day, home=home).stdout
+    assert (
+        "champion" in mdp("train", "budget", "--ds", day, "--missing", home=home).stdout
+    )  # the baseline, where it is better
+    assert "with budget version" in mdp("score", "budget", "--ds", day, home=home).stdout
