@@ -204,13 +204,12 @@ def reason(feed: LogFeed) -> str:
         if column.required:
             empty = f" or trim(row.`{name}`) = ''" if column.type == "string" else ""
             rules.append((f"row.`{name}` is null{empty}", f"missing_field:{name}"))
-    outside = values.outside(
-        "event_time", "timestamp", (1, 9999)
-    )  # as an offset can move it; its day bounds it further
+    # As an offset can move it; its day bounds it further.
+    outside = values.outside("event_time", "timestamp", (1, 9999))
     rules.append((f"event_time is null or {outside}", f"bad_timestamp:{feed.timestamp_column}"))
     for name, column in feed.columns.items():
         if column.allowed:
-            allowed = ", ".join(f"'{value}'" for value in column.allowed)
+            allowed = ", ".join(map(values.literal, column.allowed))
             rules.append((f"row.`{name}` not in ({allowed})", f"unknown_value:{name}"))
     rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
     return f"coalesce(line_reason, {_first_broken(rules)})"

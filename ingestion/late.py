@@ -69,7 +69,7 @@ def days_with_rows(ds: str | None = None) -> list[str]:
     """The days on which rows of tables came too late, of the one day if given."""
     if not session().catalog.tableExists(tables.CLEANED_DROPPED_ROWS):
         return []
-    where = f"reason = 'too_late'{f' and ds = {chr(39)}{ds}{chr(39)}' if ds else ''}"
+    where = "reason = 'too_late'" + (f" and ds = '{ds}'" if ds else "")
     found = session().sql(f"select distinct ds from {tables.CLEANED_DROPPED_ROWS} where {where} order by ds").collect()
     return [row["ds"] for row in found]
 

@@ -19,11 +19,8 @@ from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError, shown
 from warehouse.settings import settings
 
-COMPRESSED = {
-    ".gz": "gzip",
-    ".bz2": "bz2",
-    ".zst": "zstd",
-}  # what both pyarrow and Spark open; all else is read as it is
+# What both pyarrow and Spark open; all else is read as it is.
+COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 SETTLE_SECONDS = 2  # a file that did not change for so long is taken for written
 # Letters and digits of ASCII, and an ending that says nothing to Spark, or the same as to us.
 TAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}(?<=[_.-])([0-9]+|jsonl?|csv|tsv|txt|log|gz|bz2|zst)")

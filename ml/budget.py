@@ -182,9 +182,8 @@ class ResponseCurves(BaseEstimator):
         """
         rows = X[["channel", "spend_cny", "demand_index"]].join(y[["n_orders", "return_cny"]])
         rows = rows.astype({"spend_cny": float, "return_cny": float})
-        rows["spend_cny"] = rows["spend_cny"].clip(
-            lower=0
-        )  # a credit note above the day's spend is no negative advertising
+        # A credit note above the day's spend is no negative advertising.
+        rows["spend_cny"] = rows["spend_cny"].clip(lower=0)
         self.curves_ = {}
         for channel, group in rows.groupby("channel"):
             if group["spend_cny"].sum() <= 0:  # nothing is known of a channel never paid for: it gets no plan

@@ -38,18 +38,8 @@ HANDED_ON = (
 )  # fmt: skip
 # What Hadoop would open unasked.
 SCHEMES = (
-    "dummy",
-    "ftp",
-    "har",
-    "hdfs",
-    "http",
-    "https",
-    "sftp",
-    "swebhdfs",
-    "viewfs",
-    "viewfs-overload-scheme",
-    "webhdfs",
-)
+    "dummy", "ftp", "har", "hdfs", "http", "https", "sftp", "swebhdfs", "viewfs", "viewfs-overload-scheme", "webhdfs",
+)  # fmt: skip
 MIN_FREE_BYTES = 500_000_000  # a day of the default company needs far less; Spark fails in ugly ways on a full disk
 START_SECONDS = 120
 
@@ -203,13 +193,8 @@ def environment(conf: Settings) -> dict[str, str]:
         env["SPARK_LOCAL_IP"] = "127.0.0.1"
     more = [path for path in (os.environ.get("MDP_ENGINE_PATHS") or "").split(os.pathsep) if path]
     work = (conf.warehouse_uri, conf.spool_uri, conf.home / "engine", *more)
-    kept = (
-        conf.home / "keys",
-        conf.home / "state.db",
-        conf.key_file,
-        conf.thrift_password_file,
-        conf.connect_token_file,
-    )
+    logins = (conf.thrift_password_file, conf.connect_token_file)
+    kept = (conf.home / "keys", conf.home / "state.db", conf.key_file, *logins)
     env.update(
         ENGINE_OPEN_PATHS=_local(*work), ENGINE_CLOSED_PATHS=_local(*kept), ENGINE_WAREHOUSE=conf.warehouse_uri,
         ENGINE_MORE_PATHS=_local(*more), ENGINE_SQL_USER=conf.thrift_user,

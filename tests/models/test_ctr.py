@@ -123,7 +123,11 @@ def test_the_bounds_hold_whatever_the_columns_hold():
     not CRITEO.exists() and not os.environ.get("CI"), reason="shared/data is not beside this repository"
 )
 def test_criteo_with_all_39_columns():
-    """Rows 1-8,000 fit, 8,001-10,000 judge; a hashed logistic regression without crosses reaches AUC .746, log loss .467."""
+    """Rows 1-8,000 fit, 8,001-10,000 judge.
+
+    AUC .746 and log loss .467 are asked for and not reached: the bounds below are what holds. (The standard error of an
+    AUC on 2,000 rows is .011, so nothing was chosen by these rows.)
+    """
     found = measure(f"""
 frame = pd.read_csv({str(CRITEO)!r}, sep="\\t", header=None).rename(columns=str)
 frame["impression_id"] = frame.index.astype(str)
