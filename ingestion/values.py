@@ -11,6 +11,7 @@ YEARS = (1900, 9999)
 BLANK = r"[ \t]*"
 WHOLE = rf"^{BLANK}[+-]?[0-9]+{BLANK}\z"
 NUMBER = rf"^{BLANK}[+-]?(?=[.]?[0-9])[0-9]*([.][0-9]*)?([eE][+-]?[0-9]{{1,4}})?{BLANK}\z"
+TRUTH = rf"^{BLANK}(?i:true|t|yes|y|1|false|f|no|n|0){BLANK}\z"
 DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
 TIME = DAY + r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,9})?)?"
 OFFSET = r"(Z|[+-][0-9]{2}(:?[0-9]{2})?)"
@@ -34,6 +35,8 @@ def typed(text: str, kind: str) -> tuple[str, str]:
         wrong = f"not {text} rlike r'{WHOLE}'"
     elif kind in ("float", "double"):
         wrong = f"not {text} rlike r'{NUMBER}' or {infinite(value)}"
+    elif kind == "boolean":
+        wrong = f"not {text} rlike r'{TRUTH}'"
     elif kind.startswith("decimal"):
         wrong = f"not {_is_decimal(text, int(re.findall(r'[0-9]+', kind)[1]))}"
     else:

@@ -54,6 +54,12 @@ times = st.one_of(
 texts = st.one_of(
     edges, numbers, times, st.text(max_size=30), st.sampled_from(["", " ", '"', "\\", 'a\\"b', "NULL", "\\N", "😀"])
 )
+# What a cast may trim, around a value of each type; a number's blanks are " " and tab.
+WRITTEN = {"s": "x", "i": "5", "b": "5", "d": "1.5", "w": "1.5", "f": "1.5", "x": "1e2", "o": "t", "dt": "2024-03-05",
+           "ts": "2024-03-05T10:15:00Z"}  # fmt: skip
+BLANKS = [" ", "\t", "\0", "\x17", "\x0b", "\x0c", "\x1f", "\x7f", "\x85", "\xa0", "\u1680", "\u2003", "\u2028", "\u200b",
+          "\u3000", "\ufeff", "\n", "\r"]  # fmt: skip
+AMONG_BLANKS = [(key, text) for key, v in WRITTEN.items() for blank in BLANKS for text in (blank + v, v + blank)]
 halves = st.sampled_from(["\ud800", "a\udfff", "\udc00\ud800", "\ud83d\ude00", "\\ud800"])
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), texts),
@@ -130,6 +136,7 @@ def _same(got, value) -> bool:
 
 def check_json(spark, tmp_path, monkeypatch, n: int, number: int) -> None:
     values = [(column, token) for column in KINDS for token in draw(members, n, number)]
+    values += [(column, json.dumps(text)) for column, text in AMONG_BLANKS]
     wanted, lines = {}, {"plain": [], "looked-at": []}
     for count, (column, token) in enumerate(values):
         is_nested = "{" in token or "}" in token or "[" in token or "\\ud" in token.lower()
@@ -146,7 +153,7 @@ def check_json(spark, tmp_path, monkeypatch, n: int, number: int) -> None:
 
 
 def check_csv(spark, tmp_path, monkeypatch, n: int, number: int) -> None:
-    values = [(column, text) for column in KINDS for text in draw(texts, n, number)]
+    values = AMONG_BLANKS + [(column, text) for column in KINDS for text in draw(texts, n, number)]
     wanted, out = {}, io.StringIO()
     names = ["id", "at", *KINDS]
     for count, (column, text) in enumerate(values):
