@@ -54,7 +54,7 @@ def test_dags_take_only_the_list_of_stages_from_the_warehouse():
 def test_only_the_truth_module_reads_the_truth_folder():
     """The folder's name is written in sample/ only, and the pipeline rooms never mention it."""
     mentions = {
-        path.parent.name
+        room
         for room in ROOMS
         for path in (PROJECT / room).rglob("*.py")
         if '/ "truth"' in path.read_text() or "/truth" in path.read_text()

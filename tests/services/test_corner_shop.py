@@ -1,0 +1,72 @@
+"""The corner shop in a real PostgreSQL: day by day, in its own types, to the penny; a bad day, and the day mended."""
+
+from decimal import Decimal
+
+import pytest
+
+from sample.corner_shop import books, delivery, life
+
+pytestmark = pytest.mark.services
+EVENING, NEXT_DAY = "2025-04-03", "2025-04-04"
+REVENUE = """
+    select sum(l."Quantity" * l."UnitPrice" * coalesce(r."Rate", 1)) from invoice_lines l join invoices i using ("InvoiceNo")
+    left join exchange_rates r on r."Day" = i."InvoiceDate"::date and r."Currency" = i."Currency"
+"""
+STATES = """
+    select case when l."UnitPrice" is null then 'quarantined' when i."InvoiceNo" like 'C%' then 'reversed'
+                when i."CustomerID" is null then 'guests' else 'kept' end, count(*)
+    from invoice_lines l join invoices i using ("InvoiceNo") group by 1
+"""
+
+
+@pytest.fixture(scope="module")
+def shop():
+    return life.live()
+
+
+@pytest.fixture
+def server(postgres):
+    yield postgres
+    for name in life.TABLES:
+        postgres.execute(f"drop table if exists {name}")
+
+
+def assert_holds(server, totals):
+    assert server.execute(REVENUE) == [(totals["revenue_exact"],)]
+    assert dict(server.execute(STATES)) == {state: n for state, n in totals["states"].items() if n}
+
+
+def test_the_book_grows_by_a_day_and_stays_right_to_the_penny(server, shop):
+    added = delivery.fill_postgres(server.engine, shop, EVENING, clients=True)
+    assert added["stock"] == len(shop.stock) and added["exchange_rates"] == 2 * (shop.days - 1)
+    assert_holds(server, books.totals(shop, EVENING))
+    next_day = delivery.fill_postgres(server.engine, shop, NEXT_DAY, clients=True)
+    day = shop.day(NEXT_DAY)
+    assert next_day["invoices"] == (shop.invoices["day"] == day).sum() > 0 and "stock" not in next_day
+    assert_holds(server, books.totals(shop))
+    assert sum(delivery.fill_postgres(server.engine, shop, NEXT_DAY, clients=True).values()) == 0
+    assert server.execute("select count(*) from clients") == [(len(shop.clients),)]
+    types = dict(
+        server.execute("select column_name, data_type from information_schema.columns where table_schema = 'public'")
+    )
+    assert types["InvoiceDate"] == "timestamp without time zone" and types["UnitPrice"] == "numeric"
+    assert server.execute('select min("UnitPrice") from invoice_lines where "UnitPrice" > 0') == [(Decimal("0.001"),)]
+    empty = server.execute("""select count(*) filter (where "Description" = ''), count("Category") from stock""")
+    assert empty == [((shop.stock["Description"] == "").sum(), shop.stock["Category"].notna().sum())]
+
+
+@pytest.mark.parametrize("defect", life.DEFECTS)
+def test_a_bad_day_arrives_and_is_mended(server, shop, defect):
+    delivery.fill_postgres(server.engine, shop, EVENING)
+    delivery.fill_postgres(server.engine, life.break_(shop, defect, NEXT_DAY), NEXT_DAY)
+    unlike = server.execute(REVENUE) != [(books.totals(shop)["revenue_exact"],)]
+    assert unlike
+    delivery.mend_postgres(server.engine, shop, NEXT_DAY)
+    assert_holds(server, books.totals(shop))
+
+
+def test_columns_may_be_in_lower_case(server, shop):
+    delivery.fill_postgres(server.engine, shop, "2024-03-05", quoted=False)
+    delivery.fill_postgres(server.engine, shop, "2024-03-06", quoted=False)
+    n = (shop.invoices["day"] <= 5).sum()
+    assert server.execute("select count(distinct invoiceno) from invoices") == [(n,)]
