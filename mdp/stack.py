@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -27,14 +26,22 @@ from warehouse.settings import PROJECT, Settings, settings, whole
 
 AIRFLOW = ("airflow-api", "airflow-scheduler", "airflow-dags")
 SERVICES = ("airflow-scheduler", "airflow-dags", "airflow-api", "mlflow", "dbt-docs", "warm")
+# Port in run.json → (title, service, path) of a page.
+PAGES = {
+    "airflow": ("Airflow", "airflow-api", "/dags/daily"),
+    "mlflow": ("MLflow", "mlflow", "/#/experiments"),
+    "docs": ("dbt docs", "dbt-docs", "/static_index.html"),
+}
 UP_SECONDS = 120
 
 
 def start_airflow() -> None:
-    """Start api-server, scheduler and dag-processor unless they run; returns once the API says all three are healthy."""
+    """Start api-server, scheduler and dag-processor unless all three run; `wait_airflow` says when they are up."""
     conf = settings()
     if all(service_process(conf.home, name) for name in AIRFLOW):
         return
+    for name in AIRFLOW:  # one of them alone: a second scheduler beside it would take the same tasks
+        stop_service(conf.home, name)
     port = free_port(whole("MDP_AIRFLOW_PORT", 8080), "MDP_AIRFLOW_PORT")
     env = airflow_environment(conf, port)
     _airflow_once(conf, env)
@@ -47,20 +54,35 @@ def start_airflow() -> None:
 
 
 def wait_airflow() -> None:
-    """Return once API, scheduler and dag-processor are healthy."""
+    """Return once API, scheduler and dag-processor are healthy, on another port if one took ours since it was chosen.
+
+    Only our own API server is believed: another home's, started at the same moment, would take our runs for its own.
+    """
     from mdp.airflow import Airflow
 
-    conf = settings()
+    conf, tries_left = settings(), 2
     end = time.monotonic() + UP_SECONDS
     while time.monotonic() < end:
-        for name in AIRFLOW:
-            if service_process(conf.home, name) is None:
-                raise PlatformError(f"{name} ended while starting; the end of its log:\n{log_tail(conf, name)}")
+        ended = [name for name in AIRFLOW if service_process(conf.home, name) is None]
+        if "airflow-api" in ended and tries_left and engine.is_listening(read_run(conf.home)["ports"]["airflow"]):
+            start_airflow()
+            tries_left -= 1
+        elif ended:
+            raise PlatformError(f"{ended[0]} ended while starting; the end of its log:\n{log_tail(conf, ended[0])}")
         with contextlib.suppress(OSError, ValueError):
-            if Airflow().healthy():
+            if _serves(conf, "airflow-api", "airflow") and Airflow().healthy():
                 return
         time.sleep(0.3)
     raise PlatformError(f"Airflow is not healthy after {UP_SECONDS} s: look into {conf.logs_dir}/airflow-*.log")
+
+
+def _serves(conf: Settings, name: str, port: str) -> bool:
+    """Whether it is the service itself, or a child of it, that listens on its port (named as in run.json)."""
+    process = service_process(conf.home, name)
+    with contextlib.suppress(psutil.Error):
+        family = [process, *process.children(recursive=True)] if process else []
+        return any(read_run(conf.home)["ports"][port] in engine.doors(member) for member in family)
+    return False
 
 
 def start_warm() -> None:
@@ -119,9 +141,9 @@ def up(say) -> None:
         supervise.wait_up()
     engine.warm_up()
     start_docs()
+    for port, (_, service, path) in PAGES.items():
+        _wait_for_page(service, port, path)
     found = links()
-    for url in found.values():
-        wait_for(url)
     for title, url in found.items():
         say(f"{title:<9} {url}")
     say("stop them with `make down`; live the next day with `make run`")
@@ -168,25 +190,28 @@ def links() -> dict[str, str]:
     """Name → address of what answers now."""
     conf = settings()
     ports = read_run(conf.home).get("ports", {})
-    pages = {"airflow": ("Airflow", "airflow-api", "/dags/daily"), "mlflow": ("MLflow", "mlflow", "/#/experiments"),
-             "docs": ("dbt docs", "dbt-docs", "/static_index.html")}  # fmt: skip
     return {
         title: f"http://127.0.0.1:{ports[key]}{path}"
-        for key, (title, service, path) in pages.items()
+        for key, (title, service, path) in PAGES.items()
         if service_process(conf.home, service)
     }
 
 
-def wait_for(url: str, seconds: float = UP_SECONDS) -> None:
-    """Return once `url` answers."""
-    end = time.monotonic() + seconds
+def _wait_for_page(service: str, port: str, path: str) -> None:
+    """Return once the service itself serves its page; PlatformError if it ended or does not."""
+    conf, end = settings(), time.monotonic() + UP_SECONDS
+    url = f"http://127.0.0.1:{read_run(conf.home)['ports'][port]}{path}"
     while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    raise PlatformError(f"{url} does not answer after {seconds:.0f} s: look into {settings().logs_dir}")
+        if service_process(conf.home, service) is None:
+            raise PlatformError(
+                f"{service} ended while starting: run `make up` again; the end of its log:\n{log_tail(conf, service)}"
+            )
+        with contextlib.suppress(OSError):
+            if _serves(conf, service, port):
+                urllib.request.urlopen(url, timeout=5).close()
+                return
+        time.sleep(0.3)
+    raise PlatformError(f"{url} does not answer after {UP_SECONDS} s: look into {conf.logs_dir}")
 
 
 def airflow_environment(conf: Settings, port: int) -> dict[str, str]:

@@ -246,14 +246,14 @@ def wait_until_up(process: psutil.Process, ports: dict[str, int], log: Path) -> 
     while time.monotonic() < end:
         if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:
             break
-        if {ports["thrift"], ports["connect"]} <= _doors(process):
+        if {ports["thrift"], ports["connect"]} <= doors(process):
             return
         time.sleep(0.2)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:]) if log.exists() else ""
     raise PlatformError(f"the warehouse engine did not come up within {START_SECONDS} s; the end of {log}:\n{tail}")
 
 
-def _doors(process: psutil.Process) -> set[int]:
+def doors(process: psutil.Process) -> set[int]:
     """The ports on which this very process listens: on ours another engine might, if two were started at once."""
     with contextlib.suppress(psutil.Error):
         return {c.laddr.port for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}

@@ -1,20 +1,24 @@
 """The embedded engine as its supervisor sees it: started twice, killed once, killed again, robbed of its port."""
 
+import http.server
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
+from mdp import stack
 from tests.conftest import PROJECT, mdp
 from tests.e2e.privacy import glance
 from warehouse import engine as launcher
 from warehouse import supervise
 from warehouse.errors import EngineDown
-from warehouse.runfile import changing_run, read_run
+from warehouse.runfile import changing_run, read_run, service_process
 from warehouse.settings import settings
 
 pytestmark = pytest.mark.engine
@@ -110,6 +114,48 @@ def test_a_port_that_is_taken_between_choice_and_use_is_chosen_anew(tmp_path, mo
         process.terminate()
         process.wait(30)
         taken[0].close()
+
+
+class AnotherAirflow(http.server.BaseHTTPRequestHandler):
+    """Answers as a healthy Airflow with our DAGs, as another home's does."""
+
+    def do_GET(self):
+        healthy = dict.fromkeys(("metadatabase", "scheduler", "dag_processor"), {"status": "healthy"})
+        dags = [{"dag_id": name} for name in ("daily", "history", "retrain")]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(healthy | {"dags": dags, "access_token": "t"}).encode())
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.stack
+def test_an_airflow_that_took_our_port_meanwhile_is_not_asked(tmp_path, monkeypatch):
+    """Two homes started at the same moment choose the same port: one home's day was run by the other's scheduler."""
+    monkeypatch.setenv("MDP_HOME", str(tmp_path))
+    real, others = stack.free_port, []
+
+    def taken_since(preferred, named_by):
+        port = real(preferred, named_by)
+        if not others:
+            others.append(http.server.ThreadingHTTPServer(("127.0.0.1", port), AnotherAirflow))
+            threading.Thread(target=others[0].serve_forever, daemon=True).start()
+        return port
+
+    monkeypatch.setattr(stack, "free_port", taken_since)
+    try:
+        stack.start_airflow()
+        of_before = [service_process(tmp_path, name) for name in stack.AIRFLOW]
+        stack.wait_airflow()
+        assert read_run(tmp_path)["ports"]["airflow"] != others[0].server_port
+        assert not any(process.is_running() for process in of_before if process), "a second scheduler is left"
+    finally:
+        stack.stop_all()
+        others[0].shutdown()
 
 
 QUIET = """
