@@ -222,7 +222,7 @@ def _with_specials(rng, invoices, lines, products, customers: int, open_days: np
     refunds = _block(start + np.arange(n_refunds), sold["StockCode"].to_numpy(), sold["Description"].to_numpy(),
                      -rng.integers(1, 13, n_refunds), price)  # fmt: skip
     debts = _block(start + n_refunds + np.arange(n_debts), "BAD DEBT", "Adjust bad debt", 1,
-                   -np.round(rng.uniform(200, 12_000, n_debts), 2))  # fmt: skip
+                   -np.round(customers * rng.uniform(0.1, 5, n_debts), 2))  # fmt: skip
     return pd.concat([invoices, more], ignore_index=True), pd.concat([lines, refunds, debts], ignore_index=True)
 
 
