@@ -41,7 +41,10 @@ def _deliver(given: argparse.Namespace) -> str:
         import sqlalchemy as sa
 
         try:
-            engine = sa.create_engine(given.database, poolclass=sa.NullPool)
+            url = sa.make_url(given.database)
+            if url.drivername == "postgresql":  # else SQLAlchemy's own choice, which is not in the lock
+                url = url.set(drivername="postgresql+psycopg2")
+            engine = sa.create_engine(url, poolclass=sa.NullPool)
             write = delivery.mend_postgres if given.mend else delivery.fill_postgres
             rows = write(engine, shop, ds, not given.lower_case, given.clients)
         except (sa.exc.SQLAlchemyError, ImportError) as error:

@@ -1,11 +1,16 @@
 """The corner shop in a real PostgreSQL: day by day, in its own types, to the penny; a bad day, and the day mended."""
 
+import os
+import subprocess
+import sys
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from sample.corner_shop import books, delivery, life
 
+PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.services
 EVENING, NEXT_DAY = "2025-04-03", "2025-04-04"
 REVENUE = """
@@ -62,6 +67,20 @@ def test_a_bad_day_arrives_and_is_mended(server, shop, defect):
     unlike = server.execute(REVENUE) != [(books.totals(shop)["revenue_exact"],)]
     assert unlike
     delivery.mend_postgres(server.engine, shop, NEXT_DAY)
+    assert_holds(server, books.totals(shop))
+
+
+def test_the_command_fills_and_mends(server, shop):
+    def run(*more):
+        url = f"postgresql://{server.user}@127.0.0.1:{server.port}/mdp"
+        command = [sys.executable, "-m", "sample.corner_shop", "--database", url, "--ds", NEXT_DAY, *more]
+        environment = os.environ | {"PGPASSWORD": server.password}
+        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    run("--defect", "outage")
+    assert server.execute(REVENUE) != [(books.totals(shop)["revenue_exact"],)]
+    run("--mend")
     assert_holds(server, books.totals(shop))
 
 

@@ -221,9 +221,13 @@ def test_the_command_writes_files_or_says_why_not(tmp_path):
     names = {str(path.relative_to(tmp_path / "shop")) for path in (tmp_path / "shop").rglob("*.csv")}
     assert {"tables/invoices.csv", "spool/stock/stock-2024-03-05.csv", "truth/customers.csv"} < names
     assert not any("clients" in name or "2024-04-11" in name for name in names)
-    for wrong in (("--out", str(tmp_path), "--ds", "2030-01-01"), ("--database", "postgresql://nobody@127.0.0.1:1/x")):
+    for wrong, words in (
+        (("--out", str(tmp_path), "--ds", "2030-01-01"), "2024-03-01 to 2024-04-29"),
+        (("--database", "postgresql://nobody@127.0.0.1:1/x"), "Connection refused"),
+    ):
         done = run(*wrong)
         assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+        assert words in done.stderr
 
 
 @pytest.mark.parametrize("name", DIALECTS)
