@@ -45,6 +45,7 @@ def write_audiences(ds: str) -> dict[str, int]:
         writer.writerows([header, *([row[name] for name in header] for row in reachable)])
         name = f"audience_{channel}.csv"
         content = text.getvalue().encode()
+        state.require_held()
         _replace_file(settings().exports_dir / ds / name, content)
         state.record_export(ds, name, len(reachable), hashlib.sha256(content).hexdigest())
         written[name] = len(reachable)

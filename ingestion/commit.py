@@ -115,6 +115,7 @@ def publish(written: Written, feed: Feed, spec: dict[str, str]) -> None:
         system.create_dir(f"{root}/{part}")  # none was written if there was no row
         point_partition(table, columns, spec, f"{written.place}/{part}", loose)
     home = root.rsplit("/", 1)[0]
+    state.require_held()  # else it could be the attempt of whoever took over
     for found in system.get_file_info(fs.FileSelector(home)):
         if found.path.rstrip("/") != root and "=" not in found.base_name:
             system.delete_dir(found.path)

@@ -11,7 +11,7 @@ from ingestion.jdbc import source_table
 from ingestion.publish import Outcome, publish, reasons
 from ingestion.rows import content, day_rows
 from ingestion.targets import Target, pick
-from warehouse import stages, state
+from warehouse import leases, stages, state
 from warehouse.connections import database
 from warehouse.errors import EngineDown, PlatformError
 
@@ -30,7 +30,7 @@ def export(ds: str, target: str | None = None, dry_run: bool = False) -> dict:
     if ds != newest:
         chosen = [one for one in chosen if one.mode == "insert"]
     rows, faults = {}, []
-    with state.lock("export"):
+    with leases.lock("export"):
         off = state.off(ds)
         for one in chosen:
             try:
@@ -101,6 +101,7 @@ def _replace_derby(target: Target, ds: str, dry_run: bool) -> int:
         return n_rows
     named = ", ".join(f"{name} {kind}" for name, kind in target.columns.items() if kind != "DOUBLE")  # Spark's own
     options = base.jdbc_options() | {"dbtable": target.table, "createTableColumnTypes": named}
+    state.require_held()
     frame.write.format("jdbc").options(**options).mode("overwrite").save()
     there = source_table("export", target.table, target.connection).count()
     if there != n_rows:

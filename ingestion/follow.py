@@ -9,7 +9,7 @@ import time
 from ingestion import plan, topics
 from ingestion.feeds import KafkaFeed, pick
 from ingestion.run import work
-from warehouse import state
+from warehouse import leases, state
 from warehouse.connections import broker
 from warehouse.dates import parse_ds, shift
 from warehouse.errors import PlatformError
@@ -36,7 +36,7 @@ def follow(ds: str, feed_name: str, every_seconds: float, from_ds: str | None = 
     )
     try:
         while True:
-            with state.lock(f"ingest {feed.name}"):
+            with leases.lock(f"ingest {feed.name}"):
                 is_over = _take(feed, ds, from_ds, accept_gap)
             if is_over:
                 ds = shift(ds, 1)

@@ -142,6 +142,7 @@ def _transact(staged: Staged, connection: sa.Connection, ds: str, mark, wanted: 
     else:
         values = dict(digest=wanted, n_accepted=n_accepted, n_rejected=len(rejected), staging=table)
         write_mark(place, connection, ds, **values)
+        state.require_held()
         connection.commit()
     return Outcome("exported", staged.n_rows, n_accepted, len(rejected), wanted, rejected)
 

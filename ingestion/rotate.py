@@ -17,7 +17,7 @@ from pyspark.errors import PySparkException
 from ingestion.commit import home_of
 from ingestion.feeds import JdbcFeed, load_feeds
 from ingestion.protect import PAYLOAD_KEY, payload_keys, reseal, row_keys
-from warehouse import keys, state, tables
+from warehouse import keys, leases, state, tables
 from warehouse.errors import PlatformError
 from warehouse.partitions import point_partition
 from warehouse.session import session
@@ -61,7 +61,7 @@ def rotate() -> None:
     Prints what is done, a line per partition. Raises PlatformError, with the partition at fault left as it was.
     """
     session()
-    with state.lock("privacy rotate"):
+    with leases.lock("privacy rotate"):
         places = sealed_tables()
         key = _newest_key(places)
         n_rows = n_partitions = 0
@@ -91,7 +91,7 @@ def retire() -> None:
     Prints what is done. Raises PlatformError naming what still holds rows of an old block.
     """
     session()
-    with state.lock("privacy rotate"):
+    with leases.lock("privacy rotate"):
         first, *old = keys.key_ids()[:-1] or keys.key_ids()
         used = rows_by_key()
         free = [key for key in old if key not in {row["key_id"] for row in used}]
@@ -143,7 +143,7 @@ def _newest_key(places: list[Sealed]) -> str:
     """The key to seal with: a new one, or the one of a rotation that did not finish."""
     with contextlib.ExitStack() as held:
         for feed in load_feeds():  # a load in work stamps its rows with the key that it was planned with
-            held.enter_context(state.lock(f"ingest {feed}"))
+            held.enter_context(leases.lock(f"ingest {feed}"))
         is_unfinished = keys.is_growing()
         if is_unfinished:
             print(f"the key ring has a block that is not recorded: {keys.grow()} is taken up")
@@ -225,6 +225,7 @@ def _remove_unread(place: Sealed, spec: dict[str, str]) -> None:
     described = session().sql(f"describe formatted {place.table} partition ({named})").collect()
     location = next(row["data_type"] for row in described if row["col_name"] == "Location")
     system, home = fs.FileSystem.from_uri(home_of(place.feed, spec))
+    state.require_held()
     current = [name for name in copies if location.endswith(f"/{name}/{place.part}")]
     for name in set(copies).difference(current) if current else ():
         lines = f"{home}/{name}/parts/held=true"  # what the quarantine was made of
@@ -236,7 +237,7 @@ def _remove_unread(place: Sealed, spec: dict[str, str]) -> None:
 @contextlib.contextmanager
 def _nobody_else_at(place: Sealed):
     """Neither a load nor a build may meet a partition while it is replaced."""
-    with state.lock(f"ingest {place.feed}"), state.lock("build cleaned"):
+    with leases.lock(f"ingest {place.feed}"), leases.lock("build cleaned"):
         yield
 
 

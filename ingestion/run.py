@@ -15,7 +15,7 @@ from pyspark.errors import PySparkException
 from ingestion import collect, drift, jdbc, plan, progress, quarantine, topics
 from ingestion.commit import ASIDE, expect, expect_each, home_of, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
-from warehouse import state
+from warehouse import leases, state
 from warehouse.connections import broker
 from warehouse.dates import days, parse_ds, shift
 from warehouse.errors import PlatformError, listed
@@ -76,7 +76,7 @@ def dry_run(ds: str, from_ds: str | None = None, feeds: list[str] | None = None)
 def _ingest_feed(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_gap: bool) -> dict:
     """Decide, load and report one feed."""
     started = time.monotonic()
-    with state.lock(f"ingest {feed.name}"):
+    with leases.lock(f"ingest {feed.name}"):
         outcome, note = plan.decide(feed, ds, from_ds, reload, accept_gap)
         if outcome in ("loaded", "repaired", "again"):
             done = work(feed, state.load(feed.name, ds), is_new=outcome != "repaired")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ingestion import late
 from mdp import warm
-from warehouse import ops, stages, state
+from warehouse import leases, ops, stages, state
 from warehouse.errors import PlatformError, unknown
 from warehouse.login import thrift_password
 from warehouse.session import require_engine
@@ -35,7 +35,7 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
         raise unknown("layer", name, LAYERS)
     stages.require(name, ds, from_ds)
     require_engine()
-    with state.lock(f"build {name}"):
+    with leases.lock(f"build {name}"):
         if name == "cleaned":
             late.note_reach(ds, from_ds)
         taken_back = [day for day in state.published_days("marts") if (from_ds or ds) <= day and name != "marts"]

@@ -26,11 +26,12 @@ privacy_app = typer.Typer(no_args_is_help=True, help="The privacy key, and secre
 feed_app = typer.Typer(
     no_args_is_help=True, help="What is taken in: check it, propose it, convert it from Sqoop or Flume."
 )
+doctor_app = typer.Typer(no_args_is_help=True, help="What holds work up.")
 export_app = typer.Typer(invoke_without_command=True)
 for name, group in (
     ("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app), ("privacy", privacy_app),
     ("ingest", ingest_app), ("quarantine", quarantine_app), ("feed", feed_app),
-    ("export", export_app),
+    ("export", export_app), ("doctor", doctor_app),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -454,6 +455,23 @@ def warehouse_checksum(
     from mdp import show
 
     show.checksums(ds, layer)
+
+
+# -- doctor -----------------------------------------------------------------------------------------------------------
+
+
+@doctor_app.command("locks")
+def doctor_locks(
+    free: Annotated[str | None, typer.Option("--free", help="take this lock away from who is gone or silent")] = None,
+    force: Annotated[bool, typer.Option("--force", help="with --free: also from who is alive")] = False,
+) -> None:
+    """Show the locks: what is worked on, by whom, since when, last heard of, and whether it is held, expired or gone."""
+    if force and not free:
+        raise typer.BadParameter("which lock? --free NAME")
+    from mdp import show
+    from warehouse import leases
+
+    print(leases.free(free, force)) if free else show.locks()
 
 
 # -- privacy ----------------------------------------------------------------------------------------------------------

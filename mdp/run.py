@@ -21,7 +21,7 @@ from ingestion.targets import load_targets
 from mdp import stack, warm
 from mdp.airflow import Airflow
 from ml.models import load_models
-from warehouse import dates, engine, stages, state, supervise
+from warehouse import dates, engine, leases, stages, state, supervise
 from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
@@ -65,7 +65,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
     ran_before = stack.running()
     timing = Timing()
     try:
-        with state.lock("mdp run"), _memory_watch(timing), _engine_watch():
+        with leases.lock("mdp run"), _memory_watch(timing), _engine_watch():
             target, history = _prepare(ds, from_ds, sample_options, timing)
             if history:
                 _dag("history", f"history__{history[1]}", {"from": history[0], "to": history[1]}, history[1], timing)

@@ -3,6 +3,7 @@
 import csv as csv_format
 import difflib
 import re
+import shlex
 import sys
 from collections import Counter
 
@@ -129,6 +130,24 @@ def held_rows(feed: str, ds: str, reason: str | None, limit: int) -> None:
         print(f"    {row['text']}")
     if not found:
         print(f"{feed} held back no row of {ds}" + (f" for {reason}" if reason else ""))
+
+
+def locks() -> None:
+    """Print a line per lock: what is worked on, by whom, since when, last heard of, state; and how to free one."""
+    from rich.console import Console
+
+    from warehouse import leases
+
+    table, found = _narrow(("work", "by", "since (UTC)", "last heard of", "state"), ()), leases.show()
+    for row in found:
+        times = (f"{row[at]:%Y-%m-%d %H:%M:%S}" for at in ("acquired_at", "heartbeat_at"))
+        table.add_row(row["name"], f"{row['who']}, {row['pid']} on {row['host']}", *times, row["state"])
+    if not found:
+        print("no lock is held")
+        return
+    Console(soft_wrap=True).print(table)
+    if free := [row["name"] for row in found if row["state"] != "held"]:
+        print(f"who asks next for what is expired or gone gets it; or: mdp doctor locks --free {shlex.quote(free[0])}")
 
 
 def models() -> None:

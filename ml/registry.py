@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml.models import get_model, load_models
-from warehouse import state
+from warehouse import leases, state
 from warehouse.errors import PlatformError
 from warehouse.settings import settings
 
@@ -183,7 +183,8 @@ def promote(model: str, version: str, reason: str) -> str:
         raise PlatformError(f"Version {version} is the champion of {model} already.")
     chosen = _version(known[str(version)], None)
     data = _read_fingerprint(chosen.run_id)
-    with state.lock(f"promote {model}"):
+    with leases.lock(f"promote {model}"):
+        state.require_held()
         client().set_registered_model_alias(model, CHAMPION, str(version))
         state.record_promotion(
             model, before.version if before else None, str(version), reason, chosen.metrics, json.dumps(data)

@@ -10,7 +10,7 @@ import pickle
 from ml import consent, registry
 from ml.models import ModelSpec, get_model
 from ml.train import TRAINING
-from warehouse import stages, state
+from warehouse import leases, stages, state
 from warehouse.dates import shift
 from warehouse.errors import NotYet, PlatformError
 
@@ -29,7 +29,7 @@ def score(model: str, ds: str) -> str:
     from warehouse.partitions import read_days, replace_partition
 
     table, stage = spec.predictions.table, f"predictions.{model}"
-    with state.lock(f"{table}@{ds}"):
+    with leases.lock(f"{table}@{ds}"):
         try:
             if champion is None:
                 raise NotYet(off.reason, off.possible_from)

@@ -20,6 +20,17 @@ class EngineDown(PlatformError):
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
+class LeaseLost(PlatformError):
+    """Somebody else works on what this process was working on; `holder` is that one's lease, None if it was only freed."""
+
+    def __init__(self, name: str, holder=None):
+        by = f"taken over by process {holder['pid']} on {holder['host']}" if holder else "freed"
+        super().__init__(
+            f"the lock of {name} was {by}: this run was not heard of for a while (stopped, or cut off from the state "
+            "database?) or somebody took it away; it stops here and writes nothing more: run it again once nobody is at it"
+        )
+
+
 class Skipped(PlatformError):
     """No fault, and nothing to do."""
 

@@ -1,10 +1,11 @@
 """Reading and replacing whole day partitions of Hive tables, and their content hashes.
 
 Tables are never appended to (concurrent appends lose rows in silence) and never written with a dynamic partition spec
-alone (an empty result would leave yesterday's rows standing): one writer replaces one partition, whole.
+alone (an empty result would leave yesterday's rows standing): one writer replaces one partition, whole. A writer whose lock
+was taken over (warehouse/leases.py) is stopped before it touches a table.
 """
 
-from warehouse import tables
+from warehouse import state, tables
 from warehouse.dates import parse_ds
 from warehouse.errors import PlatformError
 from warehouse.session import session
@@ -18,6 +19,7 @@ def replace_partition(df, table: str, ds: str) -> None:
     parse_ds(ds)
     given = {f.name: f.dataType.simpleString() for f in df.schema.fields}
     ordered = ", ".join(f"`{name}`" for name in _table_with(table, given, ["ds"], ds))
+    state.require_held()
     session().sql(f"insert overwrite table {table} partition (ds = '{ds}') select {ordered} from {{df}}", df=df)
 
 
@@ -32,6 +34,7 @@ def point_partition(
     parse_ds(spec["ds"])
     _table_with(table, columns, list(spec), spec["ds"], loose)
     named = ", ".join(f"{name} = '{value}'" for name, value in spec.items())
+    state.require_held()
     session().sql(f"alter table {table} add if not exists partition ({named}) location '{location}'")
     session().sql(f"alter table {table} partition ({named}) set location '{location}'")
 
@@ -93,6 +96,7 @@ def drop_days(table: str, from_ds: str, to_ds: str) -> list[str]:
     """Drop the partitions from_ds … to_ds of `table`; returns the days that existed."""
     found = [d for d in partition_days(table) if from_ds <= d <= to_ds]
     if found:
+        state.require_held()
         specs = ", ".join(f"partition (ds = '{d}')" for d in found)
         session().sql(f"alter table {table} drop if exists {specs}")
     return found
@@ -102,6 +106,7 @@ def drop_batches(table: str, ds: str, n: int) -> None:
     """Drop the partitions (ds, batch) of `table` beyond its first `n` batches."""
     rows = session().sql(f"show partitions {table} partition (ds = '{parse_ds(ds)}')").collect()
     found = sorted(row[0].rsplit("=", 1)[1] for row in rows)
+    state.require_held()
     for batch in found[n:]:
         session().sql(f"alter table {table} drop if exists partition (ds = '{ds}', batch = '{batch}')")
 

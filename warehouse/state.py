@@ -1,6 +1,6 @@
 """The state database: everything that must be transactional, behind unique keys.
 
-Loads and their fixed inputs, files taken, published days, locks, gate verdicts, promotions, exports, privacy keys (their
+Loads and their fixed inputs, files taken, published days, leases, gate verdicts, promotions, exports, privacy keys (their
 names only) and the traces of who read a secret back live here and not in Hive tables, which lose concurrent appends.
 SQLite on a laptop, Postgres on the stack (MDP_STATE_URL).
 A stage of a day is "published" only after its tables are whole; a reader that finds it unpublished stops and names the
@@ -14,17 +14,15 @@ import getpass
 import json
 import os
 import pwd
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psutil
 import sqlalchemy as sa
 
 from warehouse.dates import parse_ds
-from warehouse.errors import PlatformError
+from warehouse.errors import LeaseLost, PlatformError
 from warehouse.settings import settings
 
 metadata = sa.MetaData()
@@ -75,14 +73,18 @@ _off = sa.Table(
     sa.Column("possible_from", sa.String(10)),
     sa.Column("recorded_at", sa.DateTime, nullable=False),
 )
-_locks = sa.Table(
-    "locks",
+leases = sa.Table(
+    "leases",
     metadata,
     sa.Column("name", sa.String(128), primary_key=True),
-    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("holder", sa.String(64), nullable=False),
+    sa.Column("who", sa.String(64), nullable=False),
     sa.Column("host", sa.String(128), nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
     sa.Column("pid_started", sa.Float, nullable=False),
-    sa.Column("since", sa.DateTime, nullable=False),
+    sa.Column("acquired_at", sa.DateTime, nullable=False),
+    sa.Column("heartbeat_at", sa.DateTime, nullable=False),
+    sa.Column("expires_at", sa.DateTime, nullable=False),
 )
 _verdicts = sa.Table(
     "gate_verdicts",
@@ -174,6 +176,10 @@ _export_rows = sa.Table(
 )
 
 
+# Lease → holder: what this process works on (warehouse/leases.py). Nothing is written when one of them is another's by now.
+held: dict[str, str] = {}
+
+
 @dataclass(frozen=True)
 class Load:
     """One load of a feed: its inputs are fixed before anything is read."""
@@ -238,11 +244,38 @@ def _opening(path: Path):
         yield
 
 
-def _now() -> datetime:
+@contextlib.contextmanager
+def writing() -> Iterator[sa.Connection]:
+    """A transaction that is committed only while all leases of this process are its own; else LeaseLost.
+
+    They cannot change hands until it ends: the database writes one at a time, or holds their rows.
+    """
+    with engine().begin() as connection:
+        if held:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("begin immediate")
+            wanted = list(held.values())
+            rows = sa.select(leases.c.holder).where(leases.c.holder.in_(wanted)).order_by(leases.c.name)
+            there = {*connection.scalars(rows.with_for_update(read=True))}
+            # asked again of `held`: another thread may have given one back meanwhile
+            for name in [name for name, holder in list(held.items()) if holder in wanted and holder not in there]:
+                holder = connection.execute(sa.select(leases).where(leases.c.name == name)).mappings().first()
+                raise LeaseLost(name, holder)
+        yield connection
+
+
+def require_held() -> None:
+    """Raise LeaseLost if a lease of this process is another's by now: to be asked before what cannot be taken back."""
+    if held:
+        with writing():
+            pass
+
+
+def current_time() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def _who() -> str:
+def user() -> str:
     return os.environ.get("MDP_USER") or getpass.getuser()
 
 
@@ -262,7 +295,7 @@ def fact(name: str) -> str | None:
 
 def set_fact_once(name: str, value: str) -> None:
     """Record a fact unless it is recorded already."""
-    with contextlib.suppress(sa.exc.IntegrityError), engine().begin() as connection:
+    with contextlib.suppress(sa.exc.IntegrityError), writing() as connection:
         connection.execute(_facts.insert().values(name=name, value=value))
 
 
@@ -277,9 +310,9 @@ def begin_load(feed: str, ds: str, inputs: dict, replace: bool = False) -> Load:
     parse_ds(ds)
     values = dict(
         feed=feed, ds=ds, load_id=f"{feed}@{ds}", inputs=json.dumps(inputs, sort_keys=True), status="intent",
-        n_rows=None, n_quarantined=None, started_at=_now(), published_at=None,
+        n_rows=None, n_quarantined=None, started_at=current_time(), published_at=None,
     )  # fmt: skip
-    with contextlib.suppress(sa.exc.IntegrityError), engine().begin() as connection:
+    with contextlib.suppress(sa.exc.IntegrityError), writing() as connection:
         if replace:
             connection.execute(_loads.delete().where(_loads.c.feed == feed, _loads.c.ds == ds))
         connection.execute(_loads.insert().values(values))
@@ -288,18 +321,18 @@ def begin_load(feed: str, ds: str, inputs: dict, replace: bool = False) -> Load:
 
 def note_inputs(feed: str, ds: str, inputs: dict) -> None:
     """Store what is done of a load that is read in parts."""
-    with engine().begin() as connection:
+    with writing() as connection:
         mine = _loads.update().where(_loads.c.feed == feed, _loads.c.ds == ds)
         connection.execute(mine.values(inputs=json.dumps(inputs, sort_keys=True)))
 
 
 def publish_load(feed: str, ds: str, n_rows: int, n_quarantined: int = 0) -> None:
     """Mark a load's partition as whole."""
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(
             _loads.update()
             .where(_loads.c.feed == feed, _loads.c.ds == ds)
-            .values(status="published", n_rows=n_rows, n_quarantined=n_quarantined, published_at=_now())
+            .values(status="published", n_rows=n_rows, n_quarantined=n_quarantined, published_at=current_time())
         )
 
 
@@ -395,7 +428,7 @@ def taken_files(feed: str, ds: str | None = None) -> dict[str, str]:
 
 def take_files(feed: str, ds: str, files: list[tuple[str, str, int]]) -> None:
     """Record (path, digest, bytes) as taken by the load of `ds`, replacing what that load had taken before."""
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(_files.delete().where(_files.c.feed == feed, _files.c.ds == ds))
         if files:
             connection.execute(
@@ -408,12 +441,12 @@ def take_files(feed: str, ds: str, files: list[tuple[str, str, int]]) -> None:
 
 def decide_held(feed: str, ds: str, places: list[tuple[str, int | None, int]], decision: str) -> None:
     """Record `release` or `drop` for rows of a feed held back on `ds`: (source, partition or None, position)."""
-    common = dict(feed=feed, ds=ds, decision=decision, loaded_ds=None, decided_by=_who(), decided_at=_now())
+    common = dict(feed=feed, ds=ds, decision=decision, loaded_ds=None, decided_by=user(), decided_at=current_time())
     rows = [
         dict(common, source=source, source_partition=-1 if partition is None else partition, source_position=position)
         for source, partition, position in places
     ]
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(_held_rows.insert(), rows)
 
 
@@ -427,7 +460,7 @@ def held_decisions(feed: str, ds: str | None = None) -> list[dict]:
 def note_released(feed: str, ds: str, places: list[list]) -> None:
     """Note that the load of `ds` holds these released rows: [day held, source, partition (-1), position]."""
     table = _held_rows.c
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(_held_rows.update().where(table.feed == feed, table.loaded_ds == ds).values(loaded_ds=None))
         for held_ds, source, partition, position in places:
             mine = (table.feed == feed, table.ds == held_ds, table.source == source,
@@ -443,7 +476,7 @@ def record_drift(feed: str, ds: str, columns: dict[str, str]) -> None:
     known = {row["column_name"] for row in drift(feed)}
     new = [dict(feed=feed, column_name=c, type=t, first_ds=ds) for c, t in columns.items() if c not in known]
     if new:
-        with engine().begin() as connection:
+        with writing() as connection:
             connection.execute(_drift.insert(), new)
 
 
@@ -458,15 +491,15 @@ def drift(feed: str | None = None) -> list[dict]:
 
 def publish(stage: str, days: list[str]) -> None:
     """Mark `stage` as whole for each day."""
-    now = _now()
-    with engine().begin() as connection:
+    at = current_time()
+    with writing() as connection:
         _take_back(connection, [stage], days)
-        connection.execute(_published.insert(), [dict(stage=stage, ds=d, published_at=now) for d in days])
+        connection.execute(_published.insert(), [dict(stage=stage, ds=d, published_at=at) for d in days])
 
 
 def unpublish(stages: str | list[str], days: list[str]) -> None:
     """Mark the stages as neither whole nor off for each day (before their tables are rewritten)."""
-    with engine().begin() as connection:
+    with writing() as connection:
         _take_back(connection, [stages] if isinstance(stages, str) else stages, days)
 
 
@@ -477,7 +510,7 @@ def _take_back(connection, stages: list[str], days: list[str]) -> None:
 
 def take_back(spans: list[tuple[str, str, str | None]]) -> None:
     """Mark stages as neither whole nor off, all at once: (stage, first day, last day or None for all later ones)."""
-    with engine().begin() as connection:
+    with writing() as connection:
         for table in (_published, _off):
             for stage, first, last in spans:
                 mine = table.delete().where(table.c.stage == stage, table.c.ds >= first)
@@ -487,7 +520,7 @@ def take_back(spans: list[tuple[str, str, str | None]]) -> None:
 def note_reach(ds: str, first_ds: str) -> None:
     """Note that the loads of `ds` state days back to `first_ds`: its runs build from there on, also when done again."""
     kept = reach(ds, ds)
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(_reach.delete().where(_reach.c.ds == ds))
         connection.execute(_reach.insert().values(ds=ds, first_ds=min(kept or first_ds, first_ds)))
 
@@ -500,8 +533,8 @@ def reach(from_ds: str, ds: str) -> str | None:
 
 def switch_off(stage: str, ds: str, reason: str, possible_from: str | None = None) -> None:
     """Mark that `stage` writes nothing for `ds` because it cannot yet: what follows goes on without it."""
-    values = dict(stage=stage, ds=parse_ds(ds), reason=reason, possible_from=possible_from, recorded_at=_now())
-    with engine().begin() as connection:
+    values = dict(stage=stage, ds=parse_ds(ds), reason=reason, possible_from=possible_from, recorded_at=current_time())
+    with writing() as connection:
         _take_back(connection, [stage], [ds])
         connection.execute(_off.insert().values(values))
 
@@ -564,52 +597,16 @@ def require(stage: str, ds: str, command: str) -> None:
         raise PlatformError(f"{stage} of {ds} is not there (or was left half-written): run `{command}` first")
 
 
-# -- locks ------------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def lock(name: str):
-    """Hold a named lock; a second holder gets a PlatformError. A lock whose process is gone on this host is taken over."""
-    me = psutil.Process()
-    values = dict(name=name, pid=me.pid, host=socket.gethostname(), pid_started=me.create_time(), since=_now())
-    try:
-        with engine().begin() as connection:
-            held = connection.execute(sa.select(_locks).where(_locks.c.name == name)).mappings().first()
-            if held and _gone(held):
-                connection.execute(_locks.delete().where(_locks.c.name == name, _locks.c.pid == held["pid"]))
-            connection.execute(_locks.insert().values(values))
-    except sa.exc.IntegrityError:
-        held = (_rows(sa.select(_locks).where(_locks.c.name == name)) or [values])[0]
-        raise PlatformError(
-            f"{name} is being worked on by process {held['pid']} on {held['host']} since {held['since']:%H:%M:%S} UTC: "
-            "wait for it, or end it, then run again"
-        ) from None
-    try:
-        yield
-    finally:
-        with engine().begin() as connection:
-            connection.execute(_locks.delete().where(_locks.c.name == name, _locks.c.pid == me.pid))
-
-
-def _gone(held) -> bool:
-    if held["host"] != socket.gethostname():
-        return False
-    try:
-        return abs(psutil.Process(held["pid"]).create_time() - held["pid_started"]) > 1
-    except psutil.NoSuchProcess:
-        return True
-
-
 # -- verdicts, promotions, exports ------------------------------------------------------------------------------------
 
 
 def record_verdicts(ds: str, gate: str, rows: list[dict]) -> None:
     """Replace the verdicts of (ds, gate); rows have table_name, rule, column_name, success, observed, expected, sample."""
-    now = _now()
-    with engine().begin() as connection:
+    at = current_time()
+    with writing() as connection:
         connection.execute(_verdicts.delete().where(_verdicts.c.ds == ds, _verdicts.c.gate == gate))
         if rows:
-            connection.execute(_verdicts.insert(), [dict(row, ds=ds, gate=gate, recorded_at=now) for row in rows])
+            connection.execute(_verdicts.insert(), [dict(row, ds=ds, gate=gate, recorded_at=at) for row in rows])
 
 
 def verdicts(ds: str, gate: str | None = None) -> list[dict]:
@@ -622,12 +619,12 @@ def record_promotion(
     model: str, from_version: str | None, to_version: str, reason: str, metrics: dict, data_fingerprint: str
 ) -> None:
     """Append a promotion to the ledger (MLflow keeps no history of its aliases)."""
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(
             _promotions.insert().values(
                 model=model, from_version=from_version, to_version=to_version, reason=reason,
                 metrics=json.dumps(metrics, sort_keys=True), data_fingerprint=data_fingerprint,
-                promoted_by=_who(), promoted_at=_now(),
+                promoted_by=user(), promoted_at=current_time(),
             )
         )  # fmt: skip
 
@@ -646,11 +643,11 @@ def promoted_models() -> set[str]:
 
 def record_export(ds: str, target: str, n_rows: int, digest: str, rejected: list[dict] | None = None) -> None:
     """Record what was exported for (ds, target), and the rows (row_key, reason) that were not; replaces what was recorded."""
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(_exports.delete().where(_exports.c.ds == ds, _exports.c.target == target))
         connection.execute(_export_rows.delete().where(_export_rows.c.ds == ds, _export_rows.c.target == target))
         connection.execute(
-            _exports.insert().values(ds=ds, target=target, n_rows=n_rows, digest=digest, exported_at=_now())
+            _exports.insert().values(ds=ds, target=target, n_rows=n_rows, digest=digest, exported_at=current_time())
         )
         _insert_rejected(connection, ds, target, digest, rejected or [])
 
@@ -658,7 +655,7 @@ def record_export(ds: str, target: str, n_rows: int, digest: str, rejected: list
 def record_rejected(ds: str, target: str, digest: str, rejected: list[dict]) -> None:
     """Record the rows because of which an export was refused, beside what an earlier one of (ds, target) recorded."""
     mine = (_export_rows.c.ds == ds, _export_rows.c.target == target, _export_rows.c.digest == digest)
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(_export_rows.delete().where(*mine))
         _insert_rejected(connection, ds, target, digest, rejected)
 
@@ -684,15 +681,15 @@ def newest_export() -> str | None:
 
 def record_key(key_id: str) -> None:
     """Record that a block was added to the key ring; one that was retired counts again."""
-    with engine().begin() as connection:
+    with writing() as connection:
         connection.execute(_keys.delete().where(_keys.c.key_id == key_id))
-        connection.execute(_keys.insert().values(key_id=key_id, added_at=_now()))
+        connection.execute(_keys.insert().values(key_id=key_id, added_at=current_time()))
 
 
 def retire_key(key_id: str) -> None:
     """Record that a block is needed no more."""
-    with engine().begin() as connection:
-        connection.execute(_keys.update().where(_keys.c.key_id == key_id).values(retired_at=_now()))
+    with writing() as connection:
+        connection.execute(_keys.update().where(_keys.c.key_id == key_id).values(retired_at=current_time()))
 
 
 def added_keys() -> list[str]:
@@ -709,8 +706,10 @@ def record_reveal(table: str, column: str, row_key: str, ds: str, reason: str) -
     """Append to the trace who reads which secret back and why; PlatformError if it cannot be written."""
     values = dict(table_name=table, column_name=column, row_key=row_key, ds=ds, reason=reason)
     try:
-        with engine().begin() as connection:
-            connection.execute(_reveals.insert().values(values | dict(revealed_by=_login(), revealed_at=_now())))
+        with writing() as connection:
+            connection.execute(
+                _reveals.insert().values(values | dict(revealed_by=_login(), revealed_at=current_time()))
+            )
     except sa.exc.SQLAlchemyError as error:
         raise PlatformError(
             f"the trace cannot be written ({getattr(error, 'orig', error)}), so nothing is revealed: mend the state "

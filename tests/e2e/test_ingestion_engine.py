@@ -8,7 +8,7 @@ import yaml
 
 from ingestion import collect, commit, jdbc, privacy, run
 from ingestion.feeds import PATH, JdbcFeed, load_feeds
-from warehouse import stages, state
+from warehouse import leases, stages, state
 from warehouse.connections import database
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
@@ -251,7 +251,7 @@ def test_the_key_is_in_no_log(spark, world):
 
 
 def test_two_at_once_one_says_so(world):
-    with state.lock(f"ingest {EVENTS}"), pytest.raises(PlatformError, match=f"ingest {EVENTS} is being worked on"):
+    with leases.lock(f"ingest {EVENTS}"), pytest.raises(PlatformError, match=f"ingest {EVENTS} is being worked on"):
         ingest()
 
 

@@ -15,7 +15,7 @@ from ingestion import masks, privacy, protect, reveal, rotate, run
 from ingestion.feeds import PATH, load_feeds
 from tests.conftest import PROJECT, mdp
 from tests.unit.test_masks import TEXTS, TEXTS_OF, UNTOUCHED
-from warehouse import keys, stages, state
+from warehouse import keys, leases, stages, state
 from warehouse.errors import PlatformError
 
 DAY, NEXT = "2024-03-05", "2024-03-06"
@@ -332,9 +332,9 @@ def test_old_keys_leave_the_ring_when_nothing_is_sealed_with_them(spark, world, 
 def test_a_load_in_work_is_not_met_by_a_rotation(spark, world):
     load(world)
     first = keys.key_id()
-    with state.lock(f"ingest {EVENTS}"), pytest.raises(PlatformError, match=f"ingest {EVENTS} is being worked on"):
+    with leases.lock(f"ingest {EVENTS}"), pytest.raises(PlatformError, match=f"ingest {EVENTS} is being worked on"):
         rotate.rotate()
-    with state.lock("build cleaned"), pytest.raises(PlatformError, match="build cleaned is being worked on"):
+    with leases.lock("build cleaned"), pytest.raises(PlatformError, match="build cleaned is being worked on"):
         rotate.rotate()
     assert keys_of(f"raw.{BUYERS}") == {DAY: {first: 20}}
     rotate.rotate()

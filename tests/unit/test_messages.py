@@ -10,7 +10,7 @@ from ingestion import audiences, infer
 from ingestion.feeds import PATH, load_feeds
 from mdp import run, show
 from tests.conftest import mdp
-from warehouse import state
+from warehouse import leases, state
 from warehouse.errors import PlatformError
 
 
@@ -81,7 +81,7 @@ def test_feeds_without_customers_have_no_audience_and_the_day_goes_on(home, monk
 
 
 def test_a_second_run_in_one_home_is_refused():
-    with state.lock("mdp run"), pytest.raises(PlatformError, match="mdp run is being worked on by process"):
+    with leases.lock("mdp run"), pytest.raises(PlatformError, match="mdp run is being worked on by process"):
         run.run(None, None, {})
 
 
