@@ -17,10 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from ml.crosses import PairEncoder
-from ml.evaluation import Evaluation
+from ml.evaluation import Evaluation, calibration_bins
 from warehouse.errors import NotYet, PlatformError
 
-CALIBRATION_BINS = 10
 PAIR_SHARES = (1.0, 0.1, 0.01)  # of the prior variance: pairs of rare values say little more than their values do
 TUNING_STEPS = 4  # how often the penalty is looked for beyond the candidates, each four times as far
 
@@ -157,13 +156,6 @@ def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame) -> Evaluation:
     }
     rows = {"impression_id": X["impression_id"].to_numpy(), "label": label, "prediction": prediction}
     return Evaluation(metrics, pd.DataFrame(rows))
-
-
-def calibration_bins(label: np.ndarray, prediction: np.ndarray) -> pd.DataFrame:
-    """Mean prediction, observed rate and number of rows in bins of equal size by prediction."""
-    bins = np.array_split(np.argsort(prediction, kind="stable"), CALIBRATION_BINS)
-    rows = [(prediction[b].mean(), label[b].mean(), len(b)) for b in bins if len(b)]
-    return pd.DataFrame(rows, columns=["predicted", "observed", "n"])
 
 
 def plot(estimator, evaluation: Evaluation) -> dict:

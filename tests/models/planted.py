@@ -81,3 +81,26 @@ def plant_channels(n_days: int = 150, seed: int = 4, spread: float = 0.6) -> tup
                                    "n_orders": orders, "return_cny": 150.0 * orders}))  # fmt: skip
     rows = pd.concat(parts, ignore_index=True).sort_values(["ds", "channel"], ignore_index=True)
     return rows[["ds", "channel", "spend_cny", "demand_index"]], rows[["n_orders", "return_cny"]]
+
+
+def plant_purchases(n: int, r: float, alpha: float, a: float, b: float, days: float = 0, seed: int = 5) -> pd.DataFrame:
+    """Customers who live as BG/NBD says, of ages 100 to 700 days: x, t_x, T, and what nobody sees.
+
+    gone_at: when the customer stopped (infinity: later than `days` after T); n_later: purchases in the `days` after T.
+    Each purchase is drawn one after another; nothing of the model's formulas is used.
+    """
+    rng = np.random.default_rng(seed)
+    rate, p, T = rng.gamma(r, 1 / alpha, n), rng.beta(a, b, n), rng.uniform(100, 700, n)
+    at, x, t_x, n_later, gone_at = np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), np.full(n, np.inf)
+    active = np.arange(n)
+    while len(active):
+        at[active] += rng.exponential(1 / np.maximum(rate[active], 1e-300))
+        active = active[at[active] <= T[active] + days]
+        seen = active[at[active] <= T[active]]
+        x[seen] += 1
+        t_x[seen] = at[seen]
+        n_later[active] += at[active] > T[active]
+        stops = rng.random(len(active)) < p[active]
+        gone_at[active[stops]] = at[active[stops]]
+        active = active[~stops]
+    return pd.DataFrame({"x": x, "t_x": t_x, "T": T, "gone_at": gone_at, "n_later": n_later})
