@@ -11,9 +11,9 @@ from pathlib import Path
 from ingestion import late
 from mdp import warm
 from warehouse import leases, ops, stages, state
-from warehouse.errors import PlatformError, unknown
+from warehouse.errors import BrokenOff, PlatformError, unknown
 from warehouse.login import thrift_password
-from warehouse.session import require_engine
+from warehouse.session import require_engine, require_sql_door
 from warehouse.settings import PROJECT, settings
 
 # Layer, a stage of warehouse/stages.py → what `dbt build` selects.
@@ -72,6 +72,8 @@ def dbt_environment() -> dict[str, str]:
 def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
     """Run dbt for the days from_ds … ds within the deadline, its output passed through; PlatformError if it fails.
 
+    BrokenOff if the engine was away, or dbt was ended by somebody: that says nothing of the models.
+
     The days go in by the environment, not by --vars: changed vars would make dbt parse the whole project each time.
     """
     days = {"MDP_FROM_DS": from_ds, "MDP_DS": ds, "MDP_FIRST_DAY": state.fact("first_day") or from_ds}
@@ -93,5 +95,8 @@ def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
         kept = Path(dbt_environment()["DBT_STATE"])
         kept.mkdir(parents=True, exist_ok=True)
         shutil.copy2(Path(dbt_environment()["DBT_TARGET_PATH"]) / "manifest.json", kept)
-    else:
-        raise PlatformError(f"dbt failed for {from_ds} … {ds}: its message is above; mend the model, then run again")
+        return
+    require_sql_door()  # else its message says only that no answer came
+    if code not in (1, 2):  # dbt's own: a node failed, it could not begin
+        raise BrokenOff(f"dbt was ended half-way for {from_ds} … {ds} (exit code {code}): run the command again")
+    raise PlatformError(f"dbt failed for {from_ds} … {ds}: its message is above; mend the model, then run again")

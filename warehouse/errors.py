@@ -14,10 +14,14 @@ class PlatformError(Exception):
     is_verdict = False
 
 
-class EngineDown(PlatformError):
-    """The warehouse engine does not answer: nothing is known about the data, and the same command may pass later."""
+class BrokenOff(PlatformError):
+    """A step did not come to its end: nothing is known about the data, and the same command may pass later."""
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class EngineDown(BrokenOff):
+    """The warehouse engine does not answer."""
 
 
 class LeaseLost(PlatformError):

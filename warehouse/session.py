@@ -34,12 +34,21 @@ def require_engine() -> None:
     if conf.embedded and service_process(conf.home, "engine") is None:
         raise EngineDown(f"no warehouse engine runs in {conf.home}: {START}")
     url = urlparse(conf.connect_url)
+    _must_answer(url.hostname, url.port or 15002, "MDP_CONNECT_URL")
+
+
+def require_sql_door() -> None:
+    """Raise EngineDown unless the engine's Thrift port accepts a connection within 5 s."""
+    conf = settings()
+    _must_answer(conf.thrift_host, conf.thrift_port, "MDP_THRIFT_HOST")
+
+
+def _must_answer(host: str, port: int, named_by: str) -> None:
     try:
-        socket.create_connection((url.hostname, url.port or 15002), timeout=5).close()
+        socket.create_connection((host, port), timeout=5).close()
     except OSError:
-        where = f"{url.hostname}:{url.port or 15002}"
-        what = START if conf.embedded else "check MDP_CONNECT_URL and the cluster behind it"
-        raise EngineDown(f"the warehouse engine does not answer at {where}: {what}") from None
+        what = START if settings().embedded else f"check {named_by} and the cluster behind it"
+        raise EngineDown(f"the warehouse engine does not answer at {host}:{port}: {what}") from None
 
 
 def _wait_for_start(home: Path) -> None:

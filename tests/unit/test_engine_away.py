@@ -1,12 +1,13 @@
 """An engine that is away: a step waits for its restart, and what failed because of it says so by its exit code."""
 
+import socket
 import threading
 import time
 
 import psutil
 import pytest
 
-from mdp import cli
+from mdp import build, cli
 from warehouse import session
 from warehouse.errors import EngineDown, NotYet, PlatformError
 from warehouse.runfile import changing_run, record_service
@@ -76,3 +77,21 @@ def test_a_step_does_not_wait_for_an_engine_that_was_given_up_or_never_started(h
     with pytest.raises(EngineDown, match="no warehouse engine runs"):
         session.require_engine()
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("code", "is_up", "ends"),
+    [(1, True, 1), (2, True, 1), (1, False, 75), (2, False, 75), (-9, True, 75), (137, True, 75), (75, True, 75)],
+)
+def test_a_dbt_that_came_to_no_end_says_nothing_of_the_models(home, monkeypatch, code, is_up, ends):
+    """1 and 2 are dbt's own; killed it ends with a signal, in the warm interpreter with 128 and the signal, or with 75."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        monkeypatch.setenv("MDP_THRIFT_HOST", "127.0.0.1")
+        monkeypatch.setenv("MDP_THRIFT_PORT", str(door.getsockname()[1]))
+        if not is_up:
+            door.close()
+        monkeypatch.setattr(build.warm, "call", lambda *given: code)
+        with pytest.raises(PlatformError) as failed:
+            build.run_dbt(["build"], "2026-01-01", "2026-01-01")
+    assert failed.value.exit_code == ends
+    assert isinstance(failed.value, EngineDown) == (not is_up)
