@@ -33,7 +33,7 @@ def suites(scope: Scope) -> list[Suite]:
     def suite(table: str, keys: tuple[str, ...], *rules: Rule, optional: bool = False) -> Suite:
         return Suite(table, f"select * from {table} where {scope.range()}", keys, rules, optional)
 
-    n_customers, n_ads = scope.n_rows("crm__customers"), scope.n_rows("ads__events")
+    n_customers = scope.n_rows("crm__customers")
     no_events, no_ads, few_orders = (scope.may_be_silent(f) for f in ("web__events", "ads__events", "crm__orders"))
     even = 1 / scope.n_days  # share of the rows that each day has in a table with one row per customer and day
     return [
@@ -50,7 +50,7 @@ def suites(scope: Scope) -> list[Suite]:
             at_least("visit_ms_30d", 0, "time spent is not negative"),
             at_most("n_active_days_30d", 30, "at most 30 of 30 days are active"),
             share("odd_age", "age_years", "age_years not between 5 and 115", 0.01, "ages are those of people",
-                  n=n_customers),
+                  by_chance=True),
             *(() if few_orders else (
                 share("never_bought", "last_order_date", "last_order_date is null", 0.98, "some customers have bought"),
             )),
@@ -75,7 +75,7 @@ def suites(scope: Scope) -> list[Suite]:
             one_of("age_band", AGE_BANDS),
             one_of("gender", GENDERS),
             one_of("channel", CHANNELS),
-            filled("campaign_category", 0.02, "impressions know their campaign's category", n=n_ads),
+            filled("campaign_category", 0.02, "impressions know their campaign's category", by_chance=True),
             *(() if no_ads else (
                 share("anonymous", "customer_id", "customer_id is null", 0.95,
                       "some impressions belong to known customers"),

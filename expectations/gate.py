@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expectations import report, validate
+from expectations.rules import NOT_JUDGED
 from expectations.scope import Scope, make_scope
 from expectations.validate import Verdict
 from warehouse import ops, stages, state
@@ -25,6 +26,7 @@ REMEDIES = {
     "version did this, and run `mdp score <model> --ds {ds}`",
 }
 GATES = tuple(REMEDIES)
+SHOWN = 20  # rules that the console tells of; the report has all
 SMALL_ROWS = 100_000  # loaded rows up to which a gate's queries are not worth compiling
 
 
@@ -45,10 +47,14 @@ class GateResult:
 
     def __str__(self) -> str:
         n_tables = len({v.table for v in self.verdicts})
-        return (
-            f"gate {self.gate} {self.ds}: {len(self.verdicts)} rules on {n_tables} tables passed in "
-            f"{self.seconds:.1f} s → {self.report}" + "".join(f"\n  off  {one.stage}: {one}" for one in self.off)
-        )
+        unjudged = [v for v in self.verdicts if v.outcome == NOT_JUDGED]
+        lines = [
+            f"gate {self.gate} {self.ds}: {len(self.verdicts) - len(unjudged)} rules on {n_tables} tables passed in "
+            f"{self.seconds:.1f} s → {self.report}",
+            *_few([f"  {v.table}, rule {v.rule}: {v.observed}" for v in unjudged]),
+            *(f"  off  {one.stage}: {one}" for one in self.off),
+        ]
+        return "\n".join(lines)
 
 
 class GateFailed(PlatformError):
@@ -91,6 +97,11 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
     return result
 
 
+def _few(lines: list[str]) -> list[str]:
+    """The first SHOWN lines, and how many more there are."""
+    return lines[:SHOWN] + ([f"  and {len(lines) - SHOWN:,} more"] if lines[SHOWN:] else [])
+
+
 def _checked(gate: str, scope: Scope) -> list[str]:
     """The days of the scope that the stages before have written (predictions: the day, also where a model is off)."""
     if gate == "predictions":
@@ -102,12 +113,15 @@ def _block(result: GateResult, remedy: str) -> str:
     """The failure as a block of text that can be understood without opening anything."""
     broken, n = result.failed, len(result.verdicts)
     lines = [f"gate {result.gate} {result.ds} stopped the run: {len(broken)} of {n} rules are broken", ""]
-    for v in broken:
+    for v in broken[:SHOWN]:
         lines.append(f"  {v.table}" + (f", column {v.column}" if v.column else "") + f": rule {v.rule}")
         lines.append(f"    expected  {v.words}: {v.expected}")
         lines.append(f"    observed  {v.observed}")
         lines.extend(f"    {'sample' if i == 0 else '      '}    {row}" for i, row in enumerate(v.sample))
         lines.append("")
+    if broken[SHOWN:]:
+        tables = len({v.table for v in broken[SHOWN:]})
+        lines += [f"  and {len(broken) - SHOWN:,} more broken rules on {tables:,} tables: the report has them all", ""]
     lines += [
         "  Nothing downstream has run on this data.",
         f"  report  {result.report}",

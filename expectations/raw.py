@@ -86,32 +86,32 @@ def _with_quarantine(table: str, quarantine: str, columns: str, scope: Scope) ->
     )
 
 
-def _door(seen: Volume) -> list[Rule]:
+def _door() -> list[Rule]:
     """Shares of the rows that the door turned away, in all and by reason."""
-    n = max(seen.n_arrived, 1)
     words = "few rows were quarantined at the door"
-    return [share("quarantined", "reason", "reason is not null", QUARANTINED, words, n=n)] + [
-        share(reason, "reason", f"reason like '{reason}%'", most, f"few rows were quarantined as {reason}", n=n)
+    return [share("quarantined", "reason", "reason is not null", QUARANTINED, words, by_chance=True)] + [
+        share(
+            reason, "reason", f"reason like '{reason}%'", most, f"few rows were quarantined as {reason}", by_chance=True
+        )
         for reason, most in REASONS.items()
     ]
 
 
 def _web_events(scope: Scope) -> Suite:
-    seen = _volume_of(scope, tables.RAW_WEB_EVENTS)
     columns = "event_type, user_id, is_logged_in, device_id, session_id, duration_ms"
-    n, accepted = max(seen.n_rows, 1), "reason is null"
+    accepted = "reason is null"
     rules = (
         _usual(scope, tables.RAW_WEB_EVENTS),
         *_fresh(scope, tables.RAW_WEB_EVENTS, "received_date", "a file of the day itself has arrived"),
         share("missing_user", "user_id", "user_id is null", 0.10, "events after login carry a user id",
-              among=f"is_logged_in and {accepted}", n=n),
+              among=f"is_logged_in and {accepted}", by_chance=True),
         share("no_subject", "device_id", "user_id is null and device_id is null", 0.02,
-              "events carry a user or at least a device", among=accepted, n=n),
+              "events carry a user or at least a device", among=accepted, by_chance=True),
         share("odd_duration", "duration_ms", f"duration_ms < 0 or duration_ms > {LONGEST_MS}", 0.03,
-              "durations lie between 0 and 6 hours", among=accepted, n=n),
+              "durations lie between 0 and 6 hours", among=accepted, by_chance=True),
         share("no_session", "session_id", "session_id is null", 0.02, "events belong to a session",
-              among=accepted, n=n),
-        *_door(seen),
+              among=accepted, by_chance=True),
+        *_door(),
     )  # fmt: skip
     frame = _with_quarantine(tables.RAW_WEB_EVENTS, tables.QUARANTINE_WEB_EVENTS, columns, scope)
     silent = scope.may_be_silent("web__events")
@@ -119,21 +119,20 @@ def _web_events(scope: Scope) -> Suite:
 
 
 def _ad_events(scope: Scope) -> Suite:
-    seen = _volume_of(scope, tables.RAW_AD_EVENTS)
     columns = "event_type, impression_id, campaign_id, channel, position"
-    shown, n = "reason is null and event_type = 'impression'", max(seen.n_rows, 1)
+    shown = "reason is null and event_type = 'impression'"
     rules = (
         _usual(scope, tables.RAW_AD_EVENTS),
         *_fresh(scope, tables.RAW_AD_EVENTS, "received_date", "a file of the day itself has arrived"),
         share("no_campaign", "campaign_id", "campaign_id is null", 0.02, "impressions name their campaign",
-              among=shown, n=n),
+              among=shown, by_chance=True),
         share("unknown_channel", "channel", f"channel not in ({', '.join(map(repr, CHANNELS))})", 0.01,
-              "impressions come from a known channel", among=shown, n=n),
+              "impressions come from a known channel", among=shown, by_chance=True),
         share("odd_position", "position", "position is null or position < 1", 0.02, "positions count from 1",
-              among=shown, n=n),
+              among=shown, by_chance=True),
         share("clicked", "event_type", "event_type = 'click'", 0.30, "clicks are a small part of the ad events",
-              among="reason is null", n=n),
-        *_door(seen),
+              among="reason is null", by_chance=True),
+        *_door(),
     )  # fmt: skip
     frame = _with_quarantine(tables.RAW_AD_EVENTS, tables.QUARANTINE_AD_EVENTS, columns, scope)
     silent = scope.may_be_silent("ads__events")
@@ -148,7 +147,7 @@ def _orders(scope: Scope) -> Suite:
         at_least("amount_cny", 0.01, "amounts are above zero"),
         one_of("channel", (*CHANNELS, "organic")),
         share("cancelled", "cancelled_at", "cancelled_at is not null", 0.30, "most orders are not cancelled",
-              n=max(seen.n_rows, 1)),
+              by_chance=True),
     )  # fmt: skip
     return Suite(tables.RAW_ORDERS, _of_load(tables.RAW_ORDERS, scope), ("order_id",), rules, optional=True)
 
@@ -187,7 +186,7 @@ def _customers(scope: Scope) -> Suite:
         filled("consent_marketing", 0.0, "the consent to marketing is known"),
         share("clear_phone", "phone_mask", "phone_mask not like '%****%'", 0.0, "phones are masked"),
         share("odd_birth_year", "birth_year", f"birth_year not between {year - 110} and {year - 10}", 0.01,
-              "birth years belong to living people of 10 and older", n=max(seen.n_rows, 1)),
+              "birth years belong to living people of 10 and older", by_chance=True),
     )  # fmt: skip
     return Suite(tables.RAW_CUSTOMERS, _of_load(tables.RAW_CUSTOMERS, scope), ("customer_id",), rules)
 

@@ -1,12 +1,13 @@
 """The gate's report: one HTML page that needs nothing from the network, and the same content as JSON beside it."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
-from itertools import groupby
 from pathlib import Path
 
+from expectations.rules import NOT_JUDGED
 from expectations.validate import Verdict
 from warehouse.settings import settings
 from warehouse.state import Off
@@ -36,9 +37,14 @@ tr:first-child th { border-top: 0 }
 td.value { white-space: nowrap; font-variant-numeric: tabular-nums }
 td small { display: block; color: var(--soft); font: 12px ui-monospace, Menlo, Consolas, monospace }
 tr.broken { background: #fdf1f0 } .yes { color: var(--good) } .no { color: var(--bad); font-weight: 600 }
+.open { color: var(--soft) }
 @media print { body { background: #fff; font-size: 12px } main { max-width: none; padding: 0 }
   .scroll { overflow: visible } }
 """
+
+
+MARKS = {"holds": ("yes", "✓ holds"), "broken": ("no", "✗ broken"), NOT_JUDGED: ("open", "– not judged")}
+SHOWN_TABLES = 200  # in full, rule by rule; a browser should not be asked for more, nor a person
 
 
 def write(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str, off: Sequence[Off] = ()) -> Path:
@@ -58,21 +64,44 @@ def write(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str, off: S
 
 
 def _page(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str | None, off: Sequence[Off]) -> str:
+    tables: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        tables.setdefault(verdict.table, []).append(verdict)
     # Tables with a broken rule first: a reader who opens a failed gate wants that.
-    ordered = sorted(verdicts, key=lambda v: all(x.success for x in verdicts if x.table == v.table))
-    tables = [(table, list(rules)) for table, rules in groupby(ordered, key=lambda v: v.table)]
+    broken = {table: rules for table, rules in tables.items() if not all(v.success for v in rules)}
+    whole = {table: rules for table, rules in tables.items() if table not in broken}
     n_broken = sum(not v.success for v in verdicts)
+    n_unjudged = sum(v.outcome == NOT_JUDGED for v in verdicts)
     word = "failed" if n_broken else "passed"
-    outcome = f"{n_broken} of {len(verdicts)} rules broken" if n_broken else f"all {len(verdicts)} rules hold"
+    outcome = (
+        f"{n_broken:,} of {len(verdicts):,} rules broken"
+        if n_broken
+        else f"all {len(verdicts) - n_unjudged:,} rules hold"
+    )
+    outcome += f", {n_unjudged:,} not judged," if n_unjudged else ""
     hint = f'<p class="next"><b>What to do.</b> {_code(remedy)}</p>' if remedy else ""
+    sections = [_section(table, rules) for table, rules in [*broken.items(), *whole.items()][:SHOWN_TABLES]]
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Gate {escape(gate)} {ds}: {word}</title><style>{_STYLE}</style></head>
 <body><main>
 <h1>Gate {escape(gate)}, {ds} <span class="state {word}">{word}</span></h1>
-<p class="lead">{outcome} on {len(tables)} tables. Values in samples are masked.</p>{hint}
-{_off(off) if off else ""}{"".join(_section(table, rules) for table, rules in tables)}
+<p class="lead">{outcome} on {len(tables):,} tables. Values in samples are masked.</p>{hint}
+{_off(off) if off else ""}{"".join(sections)}{_others([*broken.items(), *whole.items()][SHOWN_TABLES:], gate)}
 </main></body></html>
+"""
+
+
+def _others(tables: list[tuple[str, list[Verdict]]], gate: str) -> str:
+    """A line for each table beyond those shown in full."""
+    if not tables:
+        return ""
+    lines = "".join(
+        f'<tr><td>{escape(table)}</td><td class="value">{_held(rules)}</td></tr>\n' for table, rules in tables
+    )
+    return f"""<section><header><h2>{len(tables):,} more tables</h2><span>rule by rule in {escape(gate)}.json</span></header>
+<div class="scroll"><table><tr><th>table</th><th>rules</th></tr>
+{lines}</table></div></section>
 """
 
 
@@ -89,20 +118,26 @@ def _off(stages: Sequence[Off]) -> str:
 
 
 def _section(table: str, rules: list[Verdict]) -> str:
-    held = sum(v.success for v in rules)
-    return f"""<section><header><h2>{escape(table)}</h2><span>{held} of {len(rules)} hold</span></header>
+    return f"""<section><header><h2>{escape(table)}</h2><span>{_held(rules)}</span></header>
 <div class="scroll"><table><tr><th>rule</th><th>column</th><th>expected</th><th>observed</th><th>verdict</th></tr>
 {"".join(_line(v) for v in rules)}</table></div></section>
 """
 
 
+def _held(rules: list[Verdict]) -> str:
+    counts = Counter(v.outcome for v in rules)
+    unjudged = f", {counts[NOT_JUDGED]} not judged" if counts[NOT_JUDGED] else ""
+    return f"{counts['holds']} of {len(rules)} hold{unjudged}"
+
+
 def _line(v: Verdict) -> str:
     sample = "".join(f"<small>{escape(row)}</small>" for row in v.sample)
-    mark = '<td class="yes">✓ holds</td>' if v.success else '<td class="no">✗ broken</td>'
+    kind, mark = MARKS[v.outcome]
+    nowrap = "" if v.outcome == NOT_JUDGED else ' class="value"'
     return (
         f"<tr{'' if v.success else ' class=broken'}><td>{escape(v.words)}<small>{escape(v.rule)}</small>{sample}</td>"
         f'<td>{escape(v.column or "")}</td><td class="value">{escape(v.expected)}</td>'
-        f'<td class="value">{escape(v.observed)}</td>{mark}</tr>\n'
+        f'<td{nowrap}>{escape(v.observed)}</td><td class="{kind}">{mark}</td></tr>\n'
     )
 
 

@@ -9,6 +9,7 @@ value is the share of rows that break the rule, and the volume is the sum of a c
 import math
 from dataclasses import dataclass, field
 
+NOT_JUDGED = "not judged"  # an outcome beside holds and broken, and how its observation begins in ops.gate_verdicts
 SIGMAS = 4  # how far chance may carry a count past its limit: small companies have small, noisy days
 
 
@@ -19,7 +20,8 @@ class Rule:
     name: unique within its table, written to ops.gate_verdicts. words: the rule as a sentence. expectation and
     arguments: the Great Expectations class and its keyword arguments. derived: SQL of the column the expectation reads
     if it is not a column of the table. offending: SQL condition of the rows to show as a sample; None for rules on the
-    table as a whole. may_see_nothing: passes when there was no row to judge (otherwise that is a failure).
+    table as a whole. may_see_nothing: passes when there was no row to judge (otherwise that is a failure). among: SQL
+    condition of the rows that a share is of; by_chance: it may go past its limit as far as chance explains for their number.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Rule:
     derived: str | None = None
     offending: str | None = None
     may_see_nothing: bool = False
+    among: str = "true"
+    by_chance: bool = False
 
     @property
     def expected(self) -> str:
@@ -62,9 +66,16 @@ class Suite:
     optional: bool = field(default=False)  # whether the table may rightly have no rows
 
     def query(self) -> str:
-        """The frame with the derived columns of the rules."""
-        derived = "".join(f", {rule.derived} as `{rule.arguments['column']}`" for rule in self.rules if rule.derived)
+        """The frame with the derived columns of the rules and of `counts`."""
+        columns = {rule.arguments["column"]: rule.derived for rule in self.rules if rule.derived}
+        columns |= {name: f"case when {among} then 1L end" for among, name in self.counts().items()}
+        derived = "".join(f", {sql} as `{name}`" for name, sql in columns.items())
         return f"select *{derived} from ({self.frame})"
+
+    def counts(self) -> dict[str, str]:
+        """SQL condition → the column whose sum is the number of its rows: of all rows, and of those that shares are of."""
+        conditions = dict.fromkeys(["true", *(rule.among for rule in self.rules if rule.by_chance)])
+        return {among: f"n_counted_{i}" for i, among in enumerate(conditions)}
 
 
 def show(value, is_share: bool = False) -> str:
@@ -78,28 +89,47 @@ def show(value, is_share: bool = False) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def chance(n: int, share: float) -> int:
+    """How many of `n` rows may break a rule that `share` of all rows may break, before chance no longer explains it.
+
+    The quantile of the binomial at SIGMAS standard deviations (one-sided). If it is `n`, these rows cannot tell.
+    """
+    from scipy.stats import binom, norm
+
+    return int(binom.isf(norm.sf(SIGMAS), n, share))
+
+
+def enough(share: float) -> int:
+    """From how many rows on a rule that `share` of them may break can be broken beyond chance."""
+    from scipy.stats import norm
+
+    return math.floor(math.log(norm.sf(SIGMAS)) / math.log(share)) + 1
+
+
 def volume(low: float, high: float | None = None, words: str = "rows are there") -> Rule:
     """The number of rows lies within low … high."""
-    bounds = {"column": "n_rows", "min_value": math.ceil(low), "max_value": None if high is None else math.floor(high)}
+    least = max(math.ceil(low), 0)
+    bounds = {"column": "n_rows", "min_value": least, "max_value": None if high is None else math.floor(high)}
     rule = "ExpectColumnSumToBeBetween"
-    return Rule("volume", None, words, rule, bounds, derived="1L", may_see_nothing=low <= 0)
+    return Rule("volume", None, words, rule, bounds, derived="1L", may_see_nothing=least == 0)
 
 
 def share(
-    name: str, column: str, bad: str, at_most: float, words: str, among: str | None = None, n: int | None = None
+    name: str, column: str, bad: str, at_most: float, words: str, among: str | None = None, by_chance: bool = False
 ) -> Rule:
-    """Of the rows (`among` a condition), at most a share fulfils `bad`; with their number `n`, chance is allowed."""
-    limit = min(1.0, at_most + (SIGMAS * math.sqrt(at_most / n) if n else 0))
+    """Of the rows (`among` a condition), at most a share fulfils `bad`; `by_chance` allows for their number (see `chance`)."""
     flag = f"case when {bad} then 1.0d else 0.0d end"
     return Rule(
         name,
         column,
         words,
         "ExpectColumnMeanToBeBetween",
-        {"column": f"is_{name}", "min_value": 0.0, "max_value": limit},
+        {"column": f"is_{name}", "min_value": 0.0, "max_value": at_most},
         derived=f"case when {among} then {flag} end" if among else flag,
         offending=f"({bad})" + (f" and ({among})" if among else ""),
         may_see_nothing=among is not None,
+        among=among or "true",
+        by_chance=by_chance,
     )
 
 
@@ -155,9 +185,9 @@ def total(name: str, column: str, high: float, words: str, of: str | None = None
     return Rule(name, column, words, rule, bounds, derived=of)
 
 
-def filled(column: str, missing_at_most: float, words: str, n: int | None = None) -> Rule:
-    """At most a share of the rows has no `column`; with their number `n`, chance is allowed."""
-    return share(f"{column}_missing", column, f"{column} is null", missing_at_most, words, n=n)
+def filled(column: str, missing_at_most: float, words: str, by_chance: bool = False) -> Rule:
+    """At most a share of the rows has no `column`."""
+    return share(f"{column}_missing", column, f"{column} is null", missing_at_most, words, by_chance=by_chance)
 
 
 def unique(column: str, n: int, words: str) -> Rule:

@@ -8,9 +8,10 @@ import contextlib
 import gc
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-from expectations.rules import Rule, Suite, show
+from expectations.rules import NOT_JUDGED, Rule, Suite, chance, enough, show
 from warehouse.errors import PlatformError
 from warehouse.session import session
 
@@ -27,16 +28,25 @@ SHOWN = 3  # characters of a value that a sample may show
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of one rule; observed and expected are for reading, `sample` is masked."""
+    """What came of one rule; observed and expected are for reading, `sample` is masked.
+
+    A rule that had nothing to judge, or too few rows for its share to say more than chance, is "not judged": that stops
+    nothing. Whether so few rows should have come is the question of the table's volume rule, which does.
+    """
 
     table: str
     rule: str
     column: str | None
     words: str
-    success: bool
+    outcome: Literal["holds", "broken", "not judged"]
     observed: str
     expected: str
-    sample: tuple[str, ...]
+    sample: tuple[str, ...] = ()
+
+    @property
+    def success(self) -> bool:
+        """Whether it stops nothing."""
+        return self.outcome != "broken"
 
     def row(self) -> dict:
         """The verdict as warehouse.state.record_verdicts takes it."""
@@ -112,27 +122,61 @@ def _check(gx, suite: Suite, batch) -> list[Verdict]:
     built = [
         getattr(gx.expectations, rule.expectation)(**rule.arguments, meta={"rule": rule.name}) for rule in suite.rules
     ]
+    counts = suite.counts()
+    built += [
+        gx.expectations.ExpectColumnSumToBeBetween(column=name, min_value=0, meta={"rule": name})
+        for name in counts.values()
+    ]
     done = batch.validate(gx.ExpectationSuite(suite.table, expectations=built), result_format="BASIC")
     results = {one.expectation_config.meta["rule"]: one for one in done.results}  # GX may return another order
-    return [_verdict(suite, rule, results[rule.name]) for rule in suite.rules]
+    n_rows = {among: int(_observed(suite, name, results[name]) or 0) for among, name in counts.items()}
+    verdicts = [_verdict(suite, rule, results[rule.name], n_rows.get(rule.among, 0)) for rule in suite.rules]
+    return verdicts if n_rows["true"] else [_no_rows(suite, verdicts)]
 
 
-def _verdict(suite: Suite, rule: Rule, result) -> Verdict:
+def _observed(suite: Suite, rule: str, result):
+    """The observed value; PlatformError if there is none because the check itself broke."""
     info = result.exception_info or {}
     raised = [x for x in ([info] if "raised_exception" in info else info.values()) if x.get("raised_exception")]
     if raised:
         text = raised[0].get("exception_message") or raised[0].get("exception_traceback") or "no reason given"
         raise PlatformError(
-            f"the rule {rule.name} on {suite.table} could not be checked: {text.strip().splitlines()[-1]}; the "
+            f"the rule {rule} on {suite.table} could not be checked: {text.strip().splitlines()[-1]}; the "
             "engine's log says more (`mdp warehouse status`)"
         )
-    seen = result.result.get("observed_value")
-    success = bool(result.success)
-    if seen is None and (suite.optional or rule.may_see_nothing):
-        success = True
-    sample = () if success or rule.offending is None else _sample(suite, rule)
-    observed = "no rows to judge" if seen is None else show(seen, rule.is_share)
-    return Verdict(suite.table, rule.name, rule.column, rule.words, success, observed, rule.expected, sample)
+    return result.result.get("observed_value")
+
+
+def _verdict(suite: Suite, rule: Rule, result, n: int) -> Verdict:
+    """The verdict; `n` is the number of rows that a share which may be broken by chance is of."""
+    seen = _observed(suite, rule.name, result)
+    expected = rule.expected
+    outcome, observed = "holds" if result.success else "broken", show(seen, rule.is_share)
+    if seen is None:
+        outcome = NOT_JUDGED if suite.optional or rule.may_see_nothing else "broken"
+        observed = "no rows to judge"
+    elif rule.by_chance:
+        limit = rule.arguments["max_value"]
+        allowed = chance(n, limit)
+        expected += f", or {allowed:,} of {n:,} by chance"
+        if allowed >= n:
+            outcome = NOT_JUDGED
+            observed += f" of {n:,} rows, which are too few: {enough(limit):,} are needed to tell a fault from chance"
+        elif round(seen * n) <= allowed:
+            outcome = "holds"
+    sample = _sample(suite, rule) if outcome == "broken" and rule.offending else ()
+    observed = f"{NOT_JUDGED}: {observed}" if outcome == NOT_JUDGED else observed
+    return Verdict(suite.table, rule.name, rule.column, rule.words, outcome, observed, expected, sample)
+
+
+def _no_rows(suite: Suite, verdicts: list[Verdict]) -> Verdict:
+    """One verdict for a table without rows: that of the rule that misses them first, or that there was nothing to judge."""
+    observed = f"no rows, so none of its {len(verdicts)} rules had anything to judge"
+    missed = next((v for v in verdicts if not v.success), None)
+    if missed:
+        return replace(missed, observed=observed)
+    words = "a day without rows is no fault of this table"
+    return Verdict(suite.table, "volume", None, words, NOT_JUDGED, f"{NOT_JUDGED}: {observed}", "≥ 0")
 
 
 def _sample(suite: Suite, rule: Rule) -> tuple[str, ...]:

@@ -1,14 +1,17 @@
 """What a day came to, in words that marketing understands; and, for the sample company, beside the truth."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 
+from expectations.rules import NOT_JUDGED
 from warehouse import state, tables
 from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
 
 CONTACT_SOON_DAYS = 7
+SHOWN = 20  # feeds, or channels of the plan, that are named; the others are summed up
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,7 @@ class Day:
 
     ds: str
     loads: list[state.Load]
-    gates: dict[str, tuple[int, int]]  # gate → (rules passed, rules failed)
+    gates: dict[str, Counter]  # gate → how many rules hold, are broken, were not judged
     segments: list
     n_left_out: int | None  # customers in no model or segment; None where no consent to profiling is asked for
     models: dict[str, dict]
@@ -31,10 +34,11 @@ class Day:
 def gather(ds: str) -> Day:
     """Read the day's figures from warehouse, state database, model registry and, for a sample company, its truth."""
     spark = session()
-    gates: dict[str, tuple[int, int]] = {}
+    gates: dict[str, Counter] = {}
     for verdict in state.verdicts(ds):
-        passed, failed = gates.get(verdict["gate"], (0, 0))
-        gates[verdict["gate"]] = (passed + verdict["success"], failed + (not verdict["success"]))
+        unjudged = verdict["success"] and (verdict["observed"] or "").startswith(NOT_JUDGED)
+        outcome = NOT_JUDGED if unjudged else "holds" if verdict["success"] else "broken"
+        gates.setdefault(verdict["gate"], Counter())[outcome] += 1
     segments = spark.sql(
         f"select segment, strategy, n_customers, revenue_90d_cny from {tables.MARTS_SEGMENT_SUMMARY} "
         f"where ds = '{ds}' order by revenue_90d_cny desc"
@@ -129,17 +133,27 @@ def render(day: Day) -> str:
 
 
 def _intake(day: Day) -> str:
-    lines = [f"{load.feed} {load.n_rows:,}" for load in day.loads if load.n_rows]
-    held = [f"{load.feed} {load.n_quarantined:,}" for load in day.loads if load.n_quarantined]
-    total, bad = sum(x.n_rows or 0 for x in day.loads), sum(x.n_quarantined or 0 for x in day.loads)
-    text = f"[bold]Taken in[/bold]   {total:,} rows ({', '.join(lines)})"
-    return text + f"\n           {bad:,} rows held back in quarantine" + (f" ({', '.join(held)})" if held else "")
+    rows = {load.feed: load.n_rows or 0 for load in day.loads}
+    held = {load.feed: load.n_quarantined or 0 for load in day.loads}
+    text = f"[bold]Taken in[/bold]   {sum(rows.values()):,} rows{_largest(rows)}"
+    return text + f"\n           {sum(held.values()):,} rows held back in quarantine{_largest(held)}"
+
+
+def _largest(counts: dict[str, int]) -> str:
+    """' (name count, …)' of what counts, in its order; of more than SHOWN the largest, and how many more."""
+    counts = {name: n for name, n in counts.items() if n}
+    shown = set(sorted(counts, key=counts.get, reverse=True)[:SHOWN])
+    words = [f"{name} {n:,}" for name, n in counts.items() if name in shown]
+    rest = [n for name, n in counts.items() if name not in shown]
+    words += [f"{len(rest):,} more {sum(rest):,}"] if rest else []
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _gates(day: Day) -> str:
-    verdicts = [
-        f"{gate} {passed}/{passed + failed} rules" for gate, (passed, failed) in sorted(day.gates.items(), key=_order)
-    ]
+    verdicts = []
+    for gate, outcomes in sorted(day.gates.items(), key=_order):
+        unjudged = f" ({outcomes[NOT_JUDGED]} not judged: too few rows)" if outcomes[NOT_JUDGED] else ""
+        verdicts.append(f"{gate} {outcomes['holds']}/{outcomes['holds'] + outcomes['broken']} rules{unjudged}")
     return f"[bold]Gates[/bold]      {', '.join(verdicts)}; reports: {settings().reports_dir}/gates/{day.ds}/"
 
 
@@ -189,14 +203,18 @@ def _models(day: Day) -> str:
 def _plan(day: Day) -> str:
     if not day.plan:
         return "[bold]Budget plan for tomorrow[/bold]\n           none: see above"
-    lines = []
-    for r in day.plan:
-        before = f"{r.spent_cny:,.0f}" if r.spent_cny is not None else "?"
-        lines.append(
-            f"           {r.channel:<18} spend {float(r.spend_cny):>9,.0f} CNY (today {before:>8})  → expected return "
-            f"{float(r.return_cny):>9,.0f} CNY"
-        )
+    lines = [_planned(f"{r.channel:<18}", r.spend_cny, r.spent_cny, r.return_cny) for r in day.plan[:SHOWN]]
+    if rest := day.plan[SHOWN:]:
+        spent = [r.spent_cny for r in rest if r.spent_cny is not None]
+        name = f"{f'and {len(rest):,} more':<18}"
+        lines.append(_planned(name, sum(float(r.spend_cny) for r in rest), sum(spent) if spent else None,
+                              sum(float(r.return_cny) for r in rest)))  # fmt: skip
     return "[bold]Budget plan for tomorrow[/bold]\n" + "\n".join(lines)
+
+
+def _planned(name: str, spend: float, spent: float | None, gain: float) -> str:
+    before = f"{spent:,.0f}" if spent is not None else "?"
+    return f"           {name} spend {float(spend):>9,.0f} CNY (today {before:>8})  → expected return {float(gain):>9,.0f} CNY"
 
 
 def _advice(day: Day) -> str:

@@ -20,7 +20,8 @@ from ml.crosses import PairEncoder
 from ml.evaluation import Evaluation, calibration_bins
 from warehouse.errors import NotYet, PlatformError
 
-PAIR_SHARES = (1.0, 0.1, 0.01)  # of the prior variance: pairs of rare values say little more than their values do
+# of the prior variance: pairs of rare values say little more than their values do, or nothing
+PAIR_SHARES = (1.0, 0.1, 0.01, 0.0)
 TUNING_STEPS = 4  # how often the penalty is looked for beyond the candidates, each four times as far
 
 

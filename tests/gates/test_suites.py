@@ -169,14 +169,14 @@ def test_rules_have_names_of_their_own():
 
 def test_good_data_is_accepted(accepted):
     assert len(accepted) == len(CASES)
-    assert not [(v.table, v.rule, v.observed, v.expected) for v in accepted if not v.success]
+    assert not [(v.table, v.rule, v.observed, v.expected) for v in accepted if v.outcome == "broken"]
 
 
 @pytest.mark.parametrize(("suite", "rule"), CASES, ids=[f"{s.table}-{r.name}" for s, r in CASES])
 def test_a_planted_defect_is_rejected(rejected, suite, rule):
     verdict = rejected[(suite.table, rule.name)]
     assert not verdict.success, f"{verdict.observed} was accepted, expected {verdict.expected}"
-    assert verdict.observed != "no rows to judge" or rule.name == "volume"
+    assert "no rows" not in verdict.observed or rule.name == "volume"
     if rule.offending:
         assert verdict.sample, "a reader gets no example of a broken row"
 
