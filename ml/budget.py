@@ -1,9 +1,11 @@
 """Budget: a response curve per channel, then the spend per channel that returns most within caps, floors and a budget.
 
 Orders of a channel on a day are expected to be demand * a * (1 - exp(-spend / b)): concave, saturating at a, the
-"modified exponential" of Lilien, Kotler & Moorthy, "Marketing Models" (1992). Return = orders * the channel's mean
-order value: orders are far less noisy than revenue. Because the curves are concave, cutting them into straight pieces
-with falling slopes gives a linear programme whose optimum fills the pieces in order, without integer variables
+"modified exponential" of Lilien, Kotler & Moorthy, "Marketing Models" (1992). Where the data show that an effect outlasts its
+day, spend is a geometric mean of today's and earlier days' (adstock: Broadbent, "One Way TV Advertisements Work", 1979): what
+is spent every day carries over to just itself, so a plan for every day is read off the same curve. Return = orders * the
+channel's mean order value: orders are far less noisy than revenue. Because the curves are concave, cutting them into straight
+pieces with falling slopes gives a linear programme whose optimum fills the pieces in order, without integer variables
 (Dantzig, "Linear Programming and Extensions", 1963).
 """
 
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
+from scipy.signal import lfilter
 from sklearn.base import BaseEstimator
 
 from ml.evaluation import Evaluation
@@ -20,6 +23,8 @@ from warehouse.errors import NotYet, PlatformError
 SPAN = (0.05, 20.0)  # bounds of b, in mean daily spends: beyond them a curve is a step or a line
 BEND_SD = 0.7  # before any data, log(b / mean daily spend) is 0 give or take this: companies spend near the bend
 SEEN_SHARE = 0.8  # a bend is seen if the data bring its standard error below this share of BEND_SD
+CARRIED = (0.0, 0.2, 0.4, 0.6, 0.8)  # candidates: the share of a day's effect that goes on to the next
+CARRIED_F = 6.6  # what carrying over must gain in weighted squares, in residual variances (F test of one term, 1 %)
 TOLERANCE = 1e-6  # relative, for constraints and between the two solvers
 
 
@@ -123,12 +128,16 @@ def _verify(options: list[Option], budget: float, units: dict[str, float], solve
 
 @dataclass(frozen=True)
 class Curve:
-    """One channel's response: orders = demand * a * (1 - exp(-spend / b)), each worth order_value_cny."""
+    """One channel's response: orders = demand * a * (1 - exp(-spend / b)), each worth order_value_cny.
+
+    carried: share of a day's effect that goes on to the next (0: none); is_identified: the data show the bend.
+    """
 
     a: float
     b: float
     order_value_cny: float
     is_identified: bool
+    carried: float = 0.0
 
     def expected_return(self, spend, demand=1.0):
         """Expected return in CNY of a day."""
@@ -142,12 +151,28 @@ class Curve:
         return tuple((width, float(slope)) for slope in np.diff(values) / width) if width > 0 else ()
 
 
-def fit_curve(spend: np.ndarray, demand: np.ndarray, orders: np.ndarray) -> tuple[float, float, float]:
-    """(a, b, standard error of log b) by bounded, penalised least squares with Poisson weights.
+def carry_over(spend: np.ndarray, carried: float) -> np.ndarray:
+    """(1 - carried) * (today's spend + carried * yesterday's + carried^2 * …), as if the mean had been spent before."""
+    start = [carried * float(spend.mean())]
+    return lfilter([1 - carried], [1, -carried], spend, zi=start)[0] if len(spend) else spend
+
+
+def fit_response(spend: np.ndarray, demand: np.ndarray, orders: np.ndarray) -> tuple[float, float, float, float]:
+    """(a, b, standard error of log b, carried) of days in order: what carries over only if the data show it (CARRIED_F)."""
+    fits = {carried: fit_curve(carry_over(spend, carried), demand, orders) for carried in CARRIED}
+    best = min(fits, key=lambda carried: fits[carried][-1])
+    noise = fits[best][-1] / max(len(spend) - 3, 1)
+    if fits[0.0][-1] - fits[best][-1] < CARRIED_F * noise:
+        best = 0.0
+    return *fits[best][:3], best
+
+
+def fit_curve(spend: np.ndarray, demand: np.ndarray, orders: np.ndarray) -> tuple[float, float, float, float]:
+    """(a, b, standard error of log b, weighted squares) by bounded, penalised least squares with Poisson weights.
 
     The penalty is a normal prior on log(b / mean spend) (BEND_SD), which keeps b sane where spend hardly varied. The
     weights start from the mean and are renewed twice (iteratively reweighted least squares). The error is from the
-    Jacobian at the optimum.
+    Jacobian at the optimum. The squares are weighted by the observed mean, the same for any curve.
     """
     centre, level = float(spend.mean()), np.log(max(float(orders.mean()), 1e-3) / -np.expm1(-1.0))
 
@@ -163,7 +188,8 @@ def fit_curve(spend: np.ndarray, demand: np.ndarray, orders: np.ndarray) -> tupl
         point = found.x
         weight = 1 / np.sqrt(np.maximum(expected(point), 0.25))
     covariance = np.linalg.pinv(found.jac.T @ found.jac)
-    return float(np.exp(point[0])), float(np.exp(point[1]) * centre), float(np.sqrt(covariance[1, 1]))
+    squares = float(((expected(point) - orders) ** 2).sum() / max(float(orders.mean()), 0.25))
+    return float(np.exp(point[0])), float(np.exp(point[1]) * centre), float(np.sqrt(covariance[1, 1])), squares
 
 
 class ResponseCurves(BaseEstimator):
@@ -181,29 +207,29 @@ class ResponseCurves(BaseEstimator):
         spend.
         """
         rows = X[["channel", "spend_cny", "demand_index"]].join(y[["n_orders", "return_cny"]])
-        rows = rows.astype({"spend_cny": float, "return_cny": float})
+        rows = rows.assign(ds=X["ds"]).sort_values("ds").astype({"spend_cny": float, "return_cny": float})
         # A credit note above the day's spend is no negative advertising.
         rows["spend_cny"] = rows["spend_cny"].clip(lower=0)
         self.curves_ = {}
         for channel, group in rows.groupby("channel"):
             if group["spend_cny"].sum() <= 0:  # nothing is known of a channel never paid for: it gets no plan
                 continue
-            a, b, error = fit_curve(*(group[c].to_numpy(float) for c in ("spend_cny", "demand_index", "n_orders")))
+            columns = ("spend_cny", "demand_index", "n_orders")
+            a, b, error, carried = fit_response(*(group[c].to_numpy(float) for c in columns))
             order_value = float(group["return_cny"].sum() / max(group["n_orders"].sum(), 1))
-            self.curves_[channel] = Curve(a, b, order_value, error < SEEN_SHARE * BEND_SD)
+            self.curves_[channel] = Curve(a, b, order_value, error < SEEN_SHARE * BEND_SD, carried)
         if not self.curves_:
             raise NotYet("budget: nothing was spent on any channel yet, so there is nothing to plan from")
         self.fallbacks_ = [channel for channel, curve in self.curves_.items() if not curve.is_identified]
         return self
 
     def expected_return(self, X: pd.DataFrame) -> np.ndarray:
-        """Expected return in CNY per row of channel, spend_cny, demand_index; 0 for a channel never seen."""
-        result = np.zeros(len(X))
+        """Expected return in CNY per row of ds, channel, spend_cny, demand_index; 0 for a channel never seen."""
+        result, order = np.zeros(len(X)), np.argsort(X["ds"].to_numpy(str), kind="stable")
+        spend, demand = X["spend_cny"].to_numpy(float), X["demand_index"].to_numpy(float)
         for channel, curve in self.curves_.items():
-            rows = (X["channel"] == channel).to_numpy()
-            result[rows] = curve.expected_return(
-                X["spend_cny"].to_numpy(float)[rows], X["demand_index"].to_numpy(float)[rows]
-            )
+            rows = order[(X["channel"] == channel).to_numpy()[order]]
+            result[rows] = curve.expected_return(carry_over(spend[rows], curve.carried), demand[rows])
         return result
 
     def predict(self, X: pd.DataFrame) -> pd.DataFrame:
@@ -286,11 +312,17 @@ def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame) -> Evaluation:
         "r2": float(1 - ((observed - expected) ** 2).sum() / spread) if spread else 0.0,
     }
     fallbacks = getattr(estimator, "fallbacks_", [])
-    notes = (
-        (f"spend varied too little to see where returns bend for {', '.join(fallbacks)}: assumed",) if fallbacks else ()
-    )
+    curves = getattr(estimator, "curves_", {})
+    lasting = [f"{channel} {curve.carried:.0%}" for channel, curve in curves.items() if curve.carried]
+    notes = []
+    if fallbacks:
+        notes.append(f"spend varied too little to see where returns bend for {', '.join(fallbacks)}: assumed")
+    if lasting:
+        notes.append(
+            f"what is spent works on the days after, too: {', '.join(lasting)} of a day's effect go on to the next"
+        )
     rows = X[["ds", "channel", "spend_cny", "demand_index"]].assign(return_cny=observed, expected_return_cny=expected)
-    return Evaluation(metrics, rows.reset_index(drop=True), notes)
+    return Evaluation(metrics, rows.reset_index(drop=True), tuple(notes))
 
 
 def plot(estimator, evaluation: Evaluation) -> dict:

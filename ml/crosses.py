@@ -7,6 +7,7 @@ ones. Of many pairs those are crossed in which the rows so far show most of an i
 id of as many costs what its rows cost, not 1.2 thousand million positions.
 """
 
+import hashlib
 from itertools import combinations
 
 import numpy as np
@@ -14,7 +15,11 @@ import pandas as pd
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator
 
+from warehouse.errors import PlatformError
+
 MAX_PLAIN_NUMBERS = 32  # a numeric column with more different values than this is read in bands
+SHOWN = 20  # columns and values left out that a note names
+MIN_SAME_ROWS = 10  # that fewer rows have two values in common may be chance
 MIN_ROWS = 2  # a combination seen once says nothing that its own row does not
 SCREENED_COLUMNS = 60  # of more columns only those with most to say are tried in pairs: at most 1,770 pairs
 SCREENED_ROWS = 40_000
@@ -23,7 +28,10 @@ SHRINK = 100.0  # in comparing them, the inverse variance of a normal prior on e
 
 
 class PairEncoder(BaseEstimator):
-    """Maps rows to the positions of their ones; position 0 stands for nothing (a value or pair not known)."""
+    """Maps rows to the positions of their ones; position 0 stands for nothing (a value or pair not known, or left out).
+
+    `left_out_`: column, or column and value → why it is left out.
+    """
 
     def __init__(self, columns: list[str], max_positions: int, max_pairs: int):
         self.columns = columns
@@ -35,22 +43,69 @@ class PairEncoder(BaseEstimator):
         self.in_bands_ = {c for c in self.columns if _is_number(X[c]) and X[c].nunique(dropna=True) > MAX_PLAIN_NUMBERS}
         self._fit_values(X)
         codes = self._codes(X)
+        self._leave_out_values(codes)
         self.pairs_ = self._choose_pairs(codes, clicked)
         self._fit_combinations(codes)
         return self
 
     def _fit_values(self, X: pd.DataFrame) -> None:
-        """Positions of values: at most half of all, the most frequent ones, one for the others of each column."""
-        counts = [self._texts(X, c).value_counts().sort_index() for c in self.columns]
-        least = _least_count(np.concatenate(counts), self.max_positions // 2 - len(self.columns))
+        """Positions of values: at most half of all, the most frequent ones, one for the others of each column.
+
+        PlatformError if all columns are constant.
+        """
+        counts, seen, self.left_out_ = {}, {}, {}
+        for column in self.columns:
+            texts = self._texts(X, column)
+            count = texts.value_counts().sort_index()
+            # codes in order of appearance are equal if the columns tell the same rows apart, whatever they call them
+            first = seen.setdefault(hashlib.sha256(pd.factorize(texts)[0].tobytes()).digest(), column)
+            if len(count) < 2:
+                self.left_out_[column] = "it has one value"
+            elif first != column:
+                self.left_out_[column] = f"{first} says the same"
+            else:
+                counts[column] = count
+        if not counts:
+            raise PlatformError(
+                f"ctr: none of {', '.join(self.columns)} tells {len(X):,} impressions apart. Name other columns in ml/models.yml."
+            )
+        least = _least_count(np.concatenate(list(counts.values())), self.max_positions // 2 - len(counts))
         self.values_, self.others_, following = {}, {}, 1
-        for column, count in zip(self.columns, counts, strict=True):
+        for column, count in counts.items():
             kept = count.index[count >= least]
             self.values_[column] = dict(zip(kept, range(following, following + len(kept)), strict=True))
             following += len(kept)
             self.others_[column] = following if len(kept) < len(count) else 0
             following += len(kept) < len(count)
         self.n_values_ = following
+
+    def _leave_out_values(self, codes: np.ndarray) -> None:
+        """Leave out the values whose rows (at least MIN_SAME_ROWS) are those of a value of a column before.
+
+        Rows are compared by the sum of a random number for each: equal for equal sets, for others but by a chance of 1 in 2^64.
+        """
+        marks = np.random.default_rng(0).integers(0, 2**63, len(codes), dtype=np.uint64)
+        sums, self.is_left_out_ = np.zeros(self.n_values_, np.uint64), np.zeros(self.n_values_, bool)
+        for column in codes.T:
+            np.add.at(sums, column, marks)
+        frequent = np.flatnonzero(np.bincount(codes.ravel(), minlength=self.n_values_) >= MIN_SAME_ROWS)
+        _, first = np.unique(sums[frequent], return_index=True)
+        again = np.delete(frequent, first)
+        if not len(again):
+            return
+        self.is_left_out_[again] = True
+        of_sum = dict(zip(sums[frequent[first]], frequent[first], strict=True))
+        names = {place: f"{c} {value}" for c, known in self.values_.items() for value, place in known.items()}
+        names |= {place: f"{c} (other)" for c, place in self.others_.items() if place}
+        self.left_out_ |= {names[place]: f"{names[of_sum[sums[place]]]} says the same" for place in again}
+
+    def notes(self) -> list[str]:
+        """What was left out, as a sentence for people."""
+        if not self.left_out_:
+            return []
+        named = [f"{name} ({why})" for name, why in self.left_out_.items()]
+        more = [f"{len(named) - SHOWN:,} more"] if named[SHOWN:] else []
+        return [f"left out of the columns and values: {'; '.join([*named[:SHOWN], *more])}"]
 
     def _texts(self, X: pd.DataFrame, column: str) -> pd.Series:
         """Values as text; 1, 1.0 and True, which Arrow may give for one column with and without nulls, are equal."""
@@ -62,7 +117,7 @@ class PairEncoder(BaseEstimator):
 
     def _codes(self, X: pd.DataFrame) -> np.ndarray:
         """int32 array (rows, columns) of the positions of the columns' values."""
-        codes = np.empty((len(X), len(self.columns)), np.int32)
+        codes = np.empty((len(X), len(self.values_)), np.int32)
         for place, (column, known) in enumerate(self.values_.items()):
             codes[:, place] = self._texts(X, column).map(known).fillna(self.others_[column])
         return codes
@@ -107,7 +162,7 @@ class PairEncoder(BaseEstimator):
         """int32 array (rows, columns + pairs) of positions below `n_positions_`."""
         codes = self._codes(X)
         positions = np.zeros((len(X), codes.shape[1] + len(self.pairs_)), np.int32)
-        positions[:, : codes.shape[1]] = codes
+        positions[:, : codes.shape[1]] = np.where(self.is_left_out_[codes], 0, codes)
         for place, ((a, b), known) in enumerate(zip(self.pairs_, self.combinations_, strict=True)):
             if not len(known):
                 continue

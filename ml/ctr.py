@@ -56,6 +56,7 @@ class ClickModel(BaseEstimator):
                 f"ctr: all {len(clicked):,} impressions have is_clicked = {clicked[0]}, so there is nothing to tell apart"
             )
         self.encoder_ = PairEncoder(self.columns, self.max_positions, self.max_pairs).fit(X, clicked)
+        self.notes_ = self.encoder_.notes()
         positions = self.encoder_.transform(X)
         self.tuning_ = self._tune(positions, clicked)
         self.prior_variance_, self.pair_share_ = min(self.tuning_, key=self.tuning_.get)
@@ -156,7 +157,7 @@ def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame) -> Evaluation:
         "base_rate": float(label.mean()),
     }
     rows = {"impression_id": X["impression_id"].to_numpy(), "label": label, "prediction": prediction}
-    return Evaluation(metrics, pd.DataFrame(rows))
+    return Evaluation(metrics, pd.DataFrame(rows), tuple(getattr(estimator, "notes_", ())))
 
 
 def plot(estimator, evaluation: Evaluation) -> dict:

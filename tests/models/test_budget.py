@@ -154,3 +154,22 @@ def test_two_channels_always_moved_together_have_their_own_curves():
     for channel in ("search", "social"):
         a, b = TRUE_CURVES[channel]
         assert model.curves_[channel].expected_return(900) == pytest.approx(150 * a * (1 - np.exp(-900 / b)), rel=0.08)
+
+
+def test_spend_that_works_on_for_days_is_credited_for_them_and_other_spend_is_not():
+    X, y = plant_channels(n_days=600)
+    order = np.lexsort((X["ds"], X["channel"]))
+    X, y = X.iloc[order].reset_index(drop=True), y.iloc[order].reset_index(drop=True)
+    search = (X["channel"] == "search").to_numpy()
+    a, b = TRUE_CURVES["search"]
+    lasting = budget.carry_over(X["spend_cny"].to_numpy()[search], 0.6)
+    orders = np.random.default_rng(6).poisson(X["demand_index"][search] * a * (1 - np.exp(-lasting / b)))
+    y.loc[search, "n_orders"], y.loc[search, "return_cny"] = orders, 150.0 * orders
+    shuffled = np.random.default_rng(7).permutation(len(X))  # rows come in no order
+    model = build_estimator(get_model("budget")).fit(X.iloc[shuffled], y.iloc[shuffled])
+    assert {c: curve.carried for c, curve in model.curves_.items()} == dict.fromkeys(TRUE_CURVES, 0.0) | {"search": 0.6}
+    assert model.curves_["search"].expected_return(900) == pytest.approx(150 * a * (1 - np.exp(-900 / b)), rel=0.08)
+    assert np.allclose(model.expected_return(X)[shuffled], model.expected_return(X.iloc[shuffled]))
+    assert budget.carry_over(np.full(9, 7.0), 0.6) == pytest.approx(7.0), (
+        "what is spent every day carries over to itself"
+    )

@@ -138,3 +138,60 @@ found = ctr.evaluate(model, frame[8000:], clicked[8000:]).metrics
 """)
     assert found["gb"] < 2 and found["cpu"] < 60, found
     assert found["auc"] >= 0.74 and found["log_loss"] <= 0.4705, found
+
+
+SERVICES = ["online_security", "online_backup", "device_protection", "tech_support", "streaming_tv", "streaming_movies"]
+
+
+def with_columns(columns: list[str]):
+    spec = get_model("ctr")
+    return build_estimator(spec.model_copy(update={"params": spec.params | {"columns": columns}}))
+
+
+@pytest.fixture(scope="module")
+def collinear():
+    """Impressions with a constant column, a copy under other names, and six columns that share "no internet service"."""
+    rng = np.random.default_rng(4)
+    frame, labels, _ = plant_impressions(8_000)
+    frame = frame.assign(country="CN", slot=frame["placement"].str.replace("placement", "slot"))
+    offline = rng.random(len(frame)) < 0.2
+    for name in SERVICES:
+        frame[name] = np.where(offline, "no internet service", rng.choice(["yes", "no"], len(frame)))
+    return frame, labels
+
+
+def test_collinear_columns_are_left_out_and_said(collinear):
+    frame, labels = collinear
+    plain = ["placement", "creative_format", "campaign_category", "position"]
+    columns = [*plain, "country", "slot", *SERVICES]
+    model = with_columns(columns).fit(frame[:6000], labels[:6000])
+    left_out = model.encoder_.left_out_
+    assert left_out == {"country": "it has one value", "slot": "placement says the same"} | {
+        f"{name} no internet service": f"{SERVICES[0]} no internet service says the same" for name in SERVICES[1:]
+    }
+    [note] = ctr.evaluate(model, frame[6000:], labels[6000:]).notes
+    assert note.startswith(
+        "left out of the columns and values: country (it has one value); slot (placement says the same); "
+    )
+    assert f"{SERVICES[5]} no internet service ({SERVICES[0]} no internet service says the same)" in note
+    assert np.isfinite(model.coefficients_).all()
+    lean = with_columns([*plain, *SERVICES]).fit(frame[:6000], labels[:6000])
+    rows = frame[6000:].assign(country="DE", slot="slot_9")  # what was left out may become anything later
+    assert np.allclose(model.predict(rows), lean.predict(rows), atol=1e-3)
+
+
+def test_columns_without_redundancy_leave_no_note(planted):
+    assert planted[-1].notes_ == [] and planted[-1].encoder_.left_out_ == {}
+
+
+def test_columns_that_are_all_constant_are_refused_by_name(collinear):
+    frame, labels = collinear
+    with pytest.raises(PlatformError, match=r"none of country, region tells 8,000 impressions apart"):
+        with_columns(["country", "region"]).fit(frame.assign(region="east"), labels)
+
+
+def test_many_things_left_out_are_counted(collinear):
+    frame, labels = collinear
+    copies = {f"copy_{n:02}": frame["placement"] for n in range(30)}
+    model = with_columns(["placement", *copies]).fit(frame.assign(**copies), labels)
+    assert len(model.encoder_.left_out_) == 30 and model.notes_[0].endswith("; 10 more")

@@ -144,14 +144,18 @@ def test_a_champion_that_wants_a_feature_which_is_gone_is_replaced_by_thresholds
     assert said in state.promotions("ctr")[-1]["reason"]
 
 
-def test_what_a_model_left_out_stands_in_its_run_and_its_card(own_home, parts, data):
-    fit, judge = parts["churn"]
-    outcome = train_on(get_model("churn"), Part(fit.features.assign(gender="female"), fit.labels), judge, data)
+@pytest.mark.parametrize(("model", "said"), [
+    ("churn", "left out of the terms: gender (it has one value)"),
+    ("ctr", "left out of the columns and values: gender (it has one value)"),
+])  # fmt: skip
+def test_what_a_model_left_out_stands_in_its_run_and_its_card(own_home, parts, data, model, said):
+    fit, judge = parts[model]
+    outcome = train_on(get_model(model), Part(fit.features.assign(gender="female"), fit.labels), judge, data)
     assert outcome.is_promoted and not outcome.is_baseline
-    found = registry.champion("churn")
+    found = registry.champion(model)
     for text in (outcome.sentence, registry.client().get_run(found.run_id).data.tags["notes"], found.notes,
-                 registry.client().get_model_version("churn", found.version).description):  # fmt: skip
-        assert "left out of the terms: gender (it has one value)" in text
+                 registry.client().get_model_version(model, found.version).description):  # fmt: skip
+        assert said in text
 
 
 def test_a_dry_run_writes_nothing(own_home, parts, data):
