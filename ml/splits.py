@@ -127,6 +127,24 @@ def split_followup(
     )
 
 
+def split_purchases(
+    spec: ModelSpec, features: pd.DataFrame, later: pd.DataFrame, cutoff: str, last: str
+) -> tuple[Part, Part]:
+    """(fit, judge) of purchases: fitted on what was known at `cutoff`, judged on what was bought from there to `last`.
+
+    features: one row per customer as of the cutoff, with the running total split.outcome. later: key and the same total
+    as of `last`; who is in `features` only (gone from the source, or without consent by now) judges nothing. Whoever
+    had not bought by the cutoff is in neither. judge's labels: n_order_days (the total's growth), followed_days.
+    """
+    refuse_immature(spec, features["ds"], cutoff)
+    total = spec.split.outcome
+    before = features[features[total].fillna(0) > 0].sort_values(spec.features.key, ignore_index=True)
+    came = later[[*spec.features.key, total]].rename(columns={total: "total"})
+    rows = before.merge(came, on=spec.features.key, validate="one_to_one")
+    labels = pd.DataFrame({"n_order_days": rows["total"] - rows[total], "followed_days": days_between(cutoff, last)})
+    return Part(before, None), Part(rows.drop(columns="total"), labels)
+
+
 def _part(spec: ModelSpec, rows: pd.DataFrame) -> Part:
     inputs = rows.drop(columns=spec.label.columns if spec.label else []).reset_index(drop=True)
     return Part(inputs, rows[spec.label.columns].reset_index(drop=True) if spec.label else None)

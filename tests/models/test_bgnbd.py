@@ -18,8 +18,8 @@ from scipy.stats import beta
 import ml.models
 import ml.train
 from ml import bgnbd, registry, score
-from ml.models import Bound, Features, Metric, get_model
-from ml.splits import Part
+from ml.models import Bound, Features, Metric, Split, get_model
+from ml.splits import Part, split_purchases
 from warehouse.dates import shift
 from warehouse.errors import NotYet, PlatformError
 
@@ -270,6 +270,24 @@ def test_a_parameter_that_runs_away_is_said(planted, said):
 
 
 @pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([(2, 400 - k % 39, 401) for k in range(400)], "b runs to 0: whoever buys a second time stops there"),
+        ([(9000 + 15 * k, 200 + k, 11_200) for k in range(100)], "a and b run to infinity"),
+        ([(301, 0, 300)] * 200 + [(k, 301 - k, 300) for k in range(5, 205)], "r and alpha run to infinity"),
+    ],
+    ids=["twice and gone", "10,000 purchases", "daily, half gone"],
+)
+def test_an_extreme_company_is_fitted_with_a_note_and_finite_predictions(rows, said):
+    X = customers(rows)
+    model = bgnbd.PurchaseModel().fit(X)
+    assert any(note.startswith(said) for note in model.notes_), model.parameters_
+    table = model.predict(X)
+    assert table.filter(like="survival").stack().between(0, 1).all() and not table.isna().any().any()
+    assert np.isfinite(model.expected_purchases(X, 90)).all() and (table["best_contact_date"] > "2024-06-28").all()
+
+
+@pytest.mark.parametrize(
     ("rows", "kind", "said"),
     [
         (
@@ -383,6 +401,32 @@ def test_a_customer_is_due_on_a_day_fixed_by_the_last_purchase_and_ever_more_rar
     assert (named > silence).all() and set(np.diff(named[silence < appointments[2]])) >= {0}
 
 
+def spec_of_purchases():
+    """The churn model's specification as a company without memberships would have it."""
+    return get_model("churn").model_copy(
+        update={
+            "params": {"contact_quantile": 0.75},
+            "features": Features(table="features.customer_day", key=["customer_id"], columns=bgnbd.COLUMNS),
+            "label": None,
+            "split": Split(kind="followup", holdout_days=60, outcome="n_order_days_total"),
+            "metric": Metric(name="brier", higher_is_better=False),
+            "thresholds": {"auc": Bound(min=0.55)},
+        }
+    )
+
+
+def test_purchases_are_split_by_what_was_known_at_the_cutoff():
+    known = customers([(3, 5, 60), (0, None, None), (1, 9, 9), (4, 0, 8)], ds="2024-05-01").iloc[[3, 1, 0, 2]]
+    later = pd.DataFrame({"customer_id": ["c0", "c1", "c2", "c9"], "n_order_days_total": [5, 2, 1, 1]})
+    fit, judge = split_purchases(spec_of_purchases(), known, later, "2024-05-01", "2024-06-30")
+    assert fit.labels is None and fit.features["customer_id"].tolist() == ["c0", "c2", "c3"]
+    assert judge.features["customer_id"].tolist() == ["c0", "c2"] and list(judge.features) == list(known)
+    assert judge.features["n_order_days_total"].tolist() == [3, 1]
+    assert judge.labels.to_numpy().tolist() == [[2, 60], [0, 60]]
+    with pytest.raises(PlatformError, match="rows of 2024-05-01 are immature"):
+        split_purchases(spec_of_purchases(), known, later, "2024-04-30", "2024-06-30")
+
+
 def test_it_is_trained_registered_and_scored_as_the_churn_model_is(own_home, data, tmp_path, monkeypatch):
     """Through ml.train and the registry with the interface of ml/<name>.py; then on a worker that has no code of ours."""
     for module in (ml.models, ml.train):
@@ -390,17 +434,10 @@ def test_it_is_trained_registered_and_scored_as_the_churn_model_is(own_home, dat
     X = spread(3_000)
     later = np.random.default_rng(2).poisson(bgnbd.PurchaseModel().fit(X).expected_purchases(X, 60))
     y = pd.DataFrame({"n_order_days": later, "followed_days": 60})
-    spec = get_model("churn").model_copy(
-        update={
-            "params": {"contact_quantile": 0.75},
-            "features": Features(table="features.customer_day", key=["customer_id"], columns=bgnbd.COLUMNS),
-            "metric": Metric(name="brier", higher_is_better=False),
-            "thresholds": {"auc": Bound(min=0.55)},
-        }
-    )
-    outcome = ml.train.train_on(spec, Part(X, y), Part(X, y), data)
+    spec = spec_of_purchases()
+    outcome = ml.train.train_on(spec, Part(X, None), Part(X, y), data)
     assert outcome.is_promoted and not outcome.is_baseline, outcome.sentence
-    few = ml.train.train_on(spec, Part(X.head(30), y.head(30)), Part(X, y), data)
+    few = ml.train.train_on(spec, Part(X.head(30), None), Part(X, y), data)
     assert not few.is_promoted and "are needed to fit on" in few.sentence
 
     from pyspark import cloudpickle
