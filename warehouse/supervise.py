@@ -1,7 +1,8 @@
-"""The engine's supervisor: starts the JVM, notices when it dies, says so and restarts it once.
+"""The engine's supervisor: starts the JVM, notices when it dies, says so and restarts it once an hour at most.
 
 Tasks never start the engine (two would race for the metastore); they fail and their scheduler retries, which heals once
-the supervisor has the engine up again. A second death is not restarted: something is wrong that a person must see.
+the supervisor has the engine up again. A second death within the hour is not restarted: something is wrong that a person
+must see. (A stack stays up for weeks: of one death a month each is a first.)
 Run as `python -m warehouse.supervise`; `mdp warehouse start` does.
 """
 
@@ -20,22 +21,28 @@ from warehouse.runfile import changing_run, read_run, record_service, service_pr
 from warehouse.settings import PROJECT, Settings, settings
 
 RESTARTS = 1
+FORGIVEN_SECONDS = 3600  # so long up, the engine's earlier deaths count no more
 
 
 def main() -> None:
     """Supervise until SIGTERM; the exit code is 1 if the engine could not be kept up."""
     conf = settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    process = None
+    process, n_deaths, again = None, 0, ""
     try:
-        for attempt in range(RESTARTS + 1):
-            process = _start(conf)
+        while n_deaths <= RESTARTS:
+            process, began = _start(conf), time.monotonic()
             _set_state(conf, "up")
-            _say(conf, "engine is up" if attempt == 0 else "engine is up again; failed tasks heal by their retries")
+            _say(conf, f"engine is up{again}")
             code = process.wait()
+            n_deaths = 1 + (n_deaths if time.monotonic() - began < FORGIVEN_SECONDS else 0)
+            again = " again; failed tasks heal by their retries"
             _say(conf, f"engine died (exit {code}), log: {conf.logs_dir / 'engine.log'}")
         _set_state(conf, "crashed")
-        _say(conf, f"engine died {RESTARTS + 1} times: not restarted; look at the log, then `mdp warehouse start`")
+        _say(
+            conf,
+            f"engine died {n_deaths} times within the hour: not restarted; look at the log, then `mdp warehouse start`",
+        )
         sys.exit(1)
     except PlatformError as error:
         _set_state(conf, "crashed")

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from mdp import build, cli
-from warehouse import session
+from warehouse import session, supervise
 from warehouse.errors import EngineDown, NotYet, PlatformError
 from warehouse.runfile import changing_run, record_service
 
@@ -95,3 +95,27 @@ def test_a_dbt_that_came_to_no_end_says_nothing_of_the_models(home, monkeypatch,
             build.run_dbt(["build"], "2026-01-01", "2026-01-01")
     assert failed.value.exit_code == ends
     assert isinstance(failed.value, EngineDown) == (not is_up)
+
+
+@pytest.mark.parametrize("hours_up", [[0, 0], [5, 2, 24, 0], [5, 0.5], [0, 5, 0.5]])
+def test_an_engine_is_restarted_once_an_hour_however_long_its_stack_is_up(home, monkeypatch, hours_up):
+    (home / "logs").mkdir()
+    now, left = [0.0], list(hours_up)
+
+    class Engine:
+        def wait(self):
+            now[0] += 3600 * left.pop(0)
+            return -9
+
+        def poll(self):
+            return -9
+
+    monkeypatch.setattr(supervise.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(supervise, "_start", lambda conf: Engine())
+    monkeypatch.setattr(supervise.signal, "signal", lambda *given: None)
+    with pytest.raises(SystemExit) as ended:
+        supervise.main()
+    said = (home / "logs" / "supervisor.log").read_text()
+    assert ended.value.code == 1 and said.count("engine is up") == len(hours_up) and not left
+    assert said.count("up again; failed tasks heal") == len(hours_up) - 1
+    assert said.count("2 times within the hour: not restarted") == 1
