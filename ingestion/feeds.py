@@ -11,13 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from ingestion.masks import CHINA, MASK
 from ingestion.phones import is_country
 from ingestion.privacy import NORMALISE
 from ingestion.values import YEARS, format_fault
-from warehouse.declarations import read_blocks
+from warehouse import declarations
 from warehouse.errors import PlatformError, unknown
 from warehouse.settings import settings
 
@@ -44,9 +44,9 @@ Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
 
 
 class Strict(BaseModel):
-    """A block of the YAML file: unknown keys are refused."""
+    """A block of the YAML file: unknown keys and values of another type ("yes" for true, "4" for 4) are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Located(Strict):
@@ -71,7 +71,7 @@ class Column(Located):
     action: Literal["mask", "hash", "hash_and_mask", "encrypt", "redact", "coarsen", "drop"] | None = None
     format: Literal["phone", "email", "name", "id_number", "bank_card", "address", "plain"] | None = None
     required: bool = False
-    allowed: Annotated[tuple[Plain, ...], Field(min_length=1)] | None = None
+    allowed: Annotated[tuple[Plain, ...], Field(min_length=1, strict=False)] | None = None  # strict: a list is no tuple
     time_format: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -139,7 +139,7 @@ class Feed(Located):
 
     name: Annotated[str, Field(pattern=NAME)]
     subject: str | None
-    key: Annotated[tuple[str, ...], Field(min_length=1)]
+    key: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
     columns: Annotated[dict[Identifier, Column], Field(min_length=1)]
     new_columns: Literal["record", "let_through"] = "record"
 
@@ -222,7 +222,7 @@ class JdbcFeed(Feed):
     overlap_minutes: Annotated[int, Field(ge=0)] = 0
     split_by: str | None = None
     splits: Annotated[int, Field(ge=1, le=64)] = 1
-    bounds: tuple[int | str, int | str] | None = None
+    bounds: Annotated[tuple[int | str, int | str], Field(strict=False)] | None = None
     fetch_rows: Annotated[int, Field(ge=1)] = 10_000
     find_deleted: bool = False
 
@@ -300,7 +300,7 @@ class LogFeed(Feed):
     timestamp_column: str
     timestamp_format: Annotated[str, Field(min_length=1)] | None = None
     timestamp_zone: str | None = None
-    years: tuple[int, int] = YEARS
+    years: Annotated[tuple[int, int], Field(strict=False)] = YEARS
 
     @model_validator(mode="after")
     def _times_fit(self):
@@ -377,19 +377,9 @@ def load_feeds(path: Path | None = None) -> dict[str, Feed]:
     Every fault of the file is said in one PlatformError, a sentence each.
     """
     path = path or Path(os.environ.get("MDP_FEEDS") or PATH)
-    blocks = read_blocks(path, "feed")
-    feeds, faults = {}, []
-    for name, block in blocks.items():
-        if not isinstance(block, dict):
-            faults.append(f"{path.name}: feed {name}: must be a block of keys")
-            continue
-        try:
-            feeds[name] = _feed.validate_python({**block, "name": str(name)})
-        except ValidationError as error:
-            faults += [f"{path.name}: feed {name}: {_sentence(fault)}" for fault in error.errors()]
-    if faults:
-        raise PlatformError("\n".join(faults))
-    return feeds
+    return declarations.read(
+        path, "feed", _feed.validate_python, lambda name, fault: f"feed {name}: {_sentence(fault)}"
+    )
 
 
 def pick(names: list[str] | None, kinds: list[str] | None = None) -> list[Feed]:
@@ -406,8 +396,8 @@ def pick(names: list[str] | None, kinds: list[str] | None = None) -> list[Feed]:
 
 def _sentence(fault: dict) -> str:
     """One pydantic fault of a feed as a sentence."""
-    model = {"files": FilesFeed, "kafka": KafkaFeed}.get(fault["loc"][0] if fault["loc"] else "", JdbcFeed)
-    place = [str(part) for part in fault["loc"] if part not in KINDS]
+    kind, *place = map(str, fault["loc"] or ("",))
+    model = {"files": FilesFeed, "kafka": KafkaFeed}.get(kind, JdbcFeed)
     if fault["type"] in ("union_tag_not_found", "union_tag_invalid"):
         return f"key 'kind' must be {', '.join(KINDS[:-1])} or {KINDS[-1]}; {_allowed(model)}"
     if place == ["name"]:
@@ -424,6 +414,8 @@ def sentence(fault: dict, place: list[str], model: type[BaseModel]) -> str:
     """A pydantic fault at `place` of a block as a sentence with the key and what `model` allows there."""
     key, where, allowed = ".".join(place), ".".join(place[:-1]), _allowed(model)
     match fault["type"]:
+        case "string_type" if place[-1:] == ["[key]"]:
+            return f"a name in {place[0]} is {fault['input']!r} to YAML: put it in quotes"
         case "extra_forbidden":
             return f"unknown key {place[-1]!r}{f' in {where}' if where else ''}; {allowed}"
         case "missing":

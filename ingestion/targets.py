@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ingestion.feeds import CONNECTION, Strict, sentence
-from warehouse.declarations import read_blocks
-from warehouse.errors import PlatformError, unknown
+from warehouse import declarations
+from warehouse.errors import unknown
 
 PATH = Path(__file__).with_name("exports.yml")
 # Names become part of the names of staging tables, which a database cuts in silence after 63 characters.
@@ -27,7 +27,7 @@ class Target(Strict):
     source: Annotated[str, Field(pattern=r"^\w+\.\w+$")]
     where: str | None = None
     mode: Literal["replace", "insert", "update", "upsert"]
-    key: Annotated[tuple[str, ...], Field(min_length=1)]
+    key: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
     columns: Annotated[dict[Identifier, Annotated[str, Field(pattern=TYPE)]], Field(min_length=1)]
     max_rejected_share: Annotated[float, Field(ge=0, le=1)] = 0.0
 
@@ -60,19 +60,9 @@ def load_targets(path: Path | None = None) -> dict[str, Target]:
     Every fault of the file is said in one PlatformError, a sentence each.
     """
     path = path or Path(os.environ.get("MDP_EXPORTS") or PATH)
-    blocks = read_blocks(path, "export")
-    targets, faults = {}, []
-    for name, block in blocks.items():
-        if not isinstance(block, dict):
-            faults.append(f"{path.name}: export {name}: must be a block of keys")
-            continue
-        try:
-            targets[name] = Target(**{**block, "name": str(name)})
-        except ValidationError as error:
-            faults += [f"{path.name}: export {name}: {_sentence(fault)}" for fault in error.errors()]
-    if faults:
-        raise PlatformError("\n".join(faults))
-    return targets
+    return declarations.read(
+        path, "export", Target.model_validate, lambda name, fault: f"export {name}: {_sentence(fault)}"
+    )
 
 
 def pick(name: str | None) -> list[Target]:

@@ -299,7 +299,9 @@ def tabulate(X: pd.DataFrame, hazard: np.ndarray, drivers: list[str], contact_su
     return pd.DataFrame(table, index=X.index)
 
 
-def make_estimator(categorical, bands, contact_survival, penalizer, seed) -> ChurnModel:
+def make_estimator(
+    categorical: list[str], bands: dict[str, list[int | float]], contact_survival: float, penalizer: float, seed: int
+) -> ChurnModel:
     """The unfitted model."""
     return ChurnModel(categorical, bands, contact_survival, penalizer, seed)
 

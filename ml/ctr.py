@@ -130,7 +130,14 @@ class PlacementRate(BaseEstimator):
         return pd.DataFrame({"click_probability": X["placement"].map(self.rates_).fillna(self.overall_)}, index=X.index)
 
 
-def make_estimator(columns, prior_variances, class_weight, tuning_rows, max_positions, max_pairs) -> ClickModel:
+def make_estimator(
+    columns: list[str],
+    prior_variances: list[float],
+    class_weight: str | dict | None,
+    tuning_rows: int,
+    max_positions: int,
+    max_pairs: int,
+) -> ClickModel:
     """The unfitted model."""
     return ClickModel(columns, prior_variances, class_weight, tuning_rows, max_positions, max_pairs)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, validate_call
 
-from warehouse.declarations import line_of, read_blocks
+from warehouse.declarations import line_of, read
 from warehouse.errors import PlatformError
 
 MODELS_FILE = Path(__file__).with_name("models.yml")
@@ -97,16 +97,7 @@ class ModelSpec(_Strict):
 
 def load_models(path: Path = MODELS_FILE) -> dict[str, ModelSpec]:
     """All specifications by name, in the file's order. PlatformError names file, key, allowed keys and line."""
-    blocks = read_blocks(path, "model")
-    specs = {}
-    for name, block in blocks.items():
-        if not isinstance(block, dict):
-            raise PlatformError(f"{path.name}: {name} is not a block of keys; allowed keys: {_known_keys(ModelSpec)}.")
-        try:
-            specs[name] = ModelSpec(**(block | {"name": name}))
-        except ValidationError as error:
-            raise PlatformError(_explain(path, name, error)) from error
-    return specs
+    return read(path, "model", ModelSpec.model_validate, _explain)
 
 
 def get_model(name: str) -> ModelSpec:
@@ -123,27 +114,30 @@ def import_model(spec: ModelSpec) -> ModuleType:
 
 
 def build_estimator(spec: ModelSpec):
-    """The model's unfitted estimator; PlatformError names a parameter of models.yml that it does not have."""
+    """The model's unfitted estimator; PlatformError names each parameter of models.yml that it does not take or lacks."""
     make = import_model(spec).make_estimator
-    allowed = list(inspect.signature(make).parameters)
-    unknown = sorted(set(spec.params) - set(allowed))
-    if unknown:
-        raise PlatformError(
-            f"{MODELS_FILE.name}: unknown key {spec.name}.params.{unknown[0]}; allowed keys: {', '.join(allowed)}."
-        )
-    return make(**spec.params)
+    try:
+        return validate_call(make, config=ConfigDict(strict=True))(**spec.params)
+    except ValidationError as error:
+        allowed, faults = ", ".join(inspect.signature(make).parameters), []
+        for fault in error.errors():
+            place = [spec.name, "params", *fault["loc"]]
+            key, line = ".".join(map(str, place)), line_of(MODELS_FILE, place)
+            said = f"{key}: {fault['msg'].lower()}. Correct this key"
+            if fault["type"] == "unexpected_keyword_argument":
+                said = f"unknown key {key}; allowed keys: {allowed}"
+            faults.append(f"{MODELS_FILE.name}: {said} (line {line})")
+        raise PlatformError("\n".join(faults)) from None
 
 
-def _explain(path: Path, name: str, error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = [name, *first["loc"]]
-    key, line = ".".join(map(str, place)), line_of(path, place)
-    if first["type"] != "extra_forbidden":
-        return f"{path.name}: {key}: {first['msg'].lower()}. Correct this key (line {line})."
+def _explain(name: str, fault: dict) -> str:
+    key = ".".join(map(str, (name, *fault["loc"])))
+    if fault["type"] != "extra_forbidden":
+        return f"{key}: {fault['msg'].lower()}. Correct this key"
     model = ModelSpec
-    for part in first["loc"][:-1]:
+    for part in fault["loc"][:-1]:
         model = _model_below(model, part)
-    return f"{path.name}: unknown key {key}; allowed keys: {_known_keys(model)} (line {line})."
+    return f"unknown key {key}; allowed keys: {_known_keys(model)}"
 
 
 def _model_below(model: type[_Strict], part: str | int) -> type[_Strict]:

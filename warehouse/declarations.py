@@ -1,28 +1,49 @@
-"""Reads the YAML files that declare feeds, exports and models: nothing in them may be ignored or win in silence."""
+"""Reads the YAML files that declare feeds, exports and models: nothing in them may be ignored or win in silence.
 
+Each fault is said with its file and line: keys that stand twice, are unknown or missing, values of a wrong type or form.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
+from pydantic import ValidationError
 
 from warehouse.errors import PlatformError
 
+Made = TypeVar("Made")
 
-class _UniqueKeys(yaml.SafeLoader):
+
+class UniqueKeys(yaml.SafeLoader):
     """YAML lets a second key of the same name win in silence; a feed, a column or a threshold would vanish."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key, _ in node.value:
-            if key.value in seen:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be a plain name", problem_mark=key.start_mark)
+            if (name := _name(self, key)) in seen:
                 raise yaml.MarkedYAMLError(problem=f"key {key.value!r} appears twice", problem_mark=key.start_mark)
-            seen.add(key.value)
+            seen.add(name)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node, deep=False):
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:  # a date such as 2024-02-30
+            raise yaml.MarkedYAMLError(problem=f"{node.value}: {error}", problem_mark=node.start_mark) from None
+
+
+def _name(loader: yaml.SafeLoader, key: yaml.ScalarNode):
+    """A key as it counts: `yes` and `true` are one; `<<` takes a block over, and is no name."""
+    return key.value if key.tag == "tag:yaml.org,2002:merge" else loader.construct_object(key)
 
 
 def read_blocks(path: Path, what: str) -> dict:
     """Name → block of a YAML file that declares `what` (feed, export, model); a fault of its form is a PlatformError."""
     try:
-        blocks = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+        blocks = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
     except FileNotFoundError:
         raise PlatformError(f"{path} is missing: each {what} is declared there") from None
     except yaml.MarkedYAMLError as error:
@@ -35,17 +56,47 @@ def read_blocks(path: Path, what: str) -> dict:
     return blocks
 
 
+def read(path: Path, what: str, make: Callable[[dict], Made], say: Callable[[str, dict], str]) -> dict[str, Made]:
+    """Name → what `make` makes of its block, with `name` in it, in the order of the file.
+
+    All faults are said in one PlatformError, a sentence each with its line: `say` words one of pydantic's, given the name.
+    """
+    found, faults = {}, []
+    for name, block in read_blocks(path, what).items():
+        if not isinstance(block, dict):
+            faults.append(([name], f"{what} {name}: must be a block of keys"))
+        elif "name" in block:
+            faults.append(([name, "name"], f"{what} {name}: unknown key 'name': the block's own key names it"))
+        else:
+            try:
+                found[name] = make(block | {"name": str(name)})
+            except ValidationError as error:
+                faults += [([name, *fault["loc"]], say(str(name), fault)) for fault in error.errors()]
+    if faults:
+        by_line = sorted(((line_of(path, place), said) for place, said in faults), key=lambda one: one[0])
+        raise PlatformError("\n".join(f"{path.name}: {said} (line {line})" for line, said in by_line))
+    return found
+
+
 def line_of(path: Path, place) -> int:
     """The line on which the key at `place` (names and list positions from the top) stands, or the last one found above it."""
     node, line = yaml.compose(path.read_text(encoding="utf-8"), yaml.SafeLoader), 1
     for part in place:
         if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            found = next(
+                (pair for pair in node.value if part == yaml.safe_load(pair[0].value) or str(part) == pair[0].value),
+                None,
+            )
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             found = (node.value[part], node.value[part])
         else:
             found = None
-        if found is None:
-            break
+        if found is None:  # no key of the file: one that is missing, or a name of pydantic's for one of several forms
+            continue
         line, node = found[0].start_mark.line + 1, found[1]
     return line
+
+
+def _is_called(key: yaml.Node, name) -> bool:
+    """Whether a key is this name; one such as `on` or `2024` may be known by its value."""
+    return isinstance(key, yaml.ScalarNode) and (key.value == str(name) or yaml.safe_load(key.value) == name)

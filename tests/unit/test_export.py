@@ -73,8 +73,8 @@ def test_all_faults_are_said_at_once_and_the_file_can_be_another(tmp_path, monke
     with pytest.raises(PlatformError) as caught:
         load_targets()
     lines = str(caught.value).splitlines()
-    assert "other.yml: export a: must be a block of keys" in lines
-    assert "other.yml: export B: the name must be lower-case letters, digits and _, 32 at most" in lines
+    assert "other.yml: export a: must be a block of keys (line 1)" in lines
+    assert "other.yml: export B: the name must be lower-case letters, digits and _, 32 at most (line 2)" in lines
     assert "other.yml: export B: key 'source' is missing; allowed keys:" in str(caught.value)
 
 
