@@ -67,9 +67,10 @@ def measure(feed: FilesFeed, file: dict) -> dict:
                 n_since_end += len(chunk)
                 if is_plain:
                     is_plain = n_since_end <= MAX_LINE_BYTES and _is_plain(seen, is_end, last) and decoder(chunk)
-                    line = line + chunk
-                    is_plain = is_plain and not _is_odd(line)
-                    line = line[line.rfind(b"\n") + 1 :]
+                    # the characters that any odd text has, looked for first: most chunks have neither
+                    if b"[" in chunk or b"\\" in chunk or b"\\" in line:
+                        is_plain = is_plain and not _is_odd(line + chunk)
+                    line = chunk[chunk.rfind(b"\n") + 1 :] if n_ends else line + chunk
                 n_since_end = len(chunk) if n_ends else n_since_end
                 n_bytes += len(chunk)
                 may_span = may_span or quotes is not None and not quotes(seen, is_end)
