@@ -2,7 +2,8 @@
 
 import pytest
 
-from ingestion import records
+from ingestion import collect, records
+from ingestion.feeds import FilesFeed
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,24 @@ def test_records_and_the_lines_that_they_begin_in(text, found):
 
 def _cut(text: bytes, size: int) -> list[bytes]:
     return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+@pytest.mark.parametrize(
+    ("member", "is_plain"),
+    [('"a": "x[y"', True), ('"a": [1]', False), ('"a" :\t [1]', False), (r'"a": "\ud83d\ude00"', True), (r'"a": "\ud83d"', False),
+     (r'"a": "\\ud83d"', False), (r'"a": "\ude00\ud83d"', False), (r'"a": "\u00e9"', True)],
+)  # fmt: skip
+def test_odd_json_is_odd_wherever_a_file_is_cut_into_pieces(tmp_path, monkeypatch, member, is_plain):
+    """Most pieces hold neither bracket nor backslash and are not looked at closely; what goes over their edge is."""
+    monkeypatch.setenv("MDP_SPOOL_URI", str(tmp_path))
+    text = {"type": "string", "class": "internal"}
+    feed = FilesFeed.model_validate(
+        dict(name="try__x", kind="files", directory="x", pattern="{date}", subject=None, key=["id"], timestamp_column="at",
+             columns={"id": text, "at": text})
+    )  # fmt: skip
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "2024-03-05").write_text(f'{{"id": "1"}}\n{{{member}, "b": "c"}}\n{{"id": "2"}}\n')
+    for size in [*range(1, 40), 1 << 18]:
+        monkeypatch.setattr(collect, "CHUNK", size)
+        found = collect.measure(feed, {"name": "2024-03-05", "day": "2024-03-05"})
+        assert (found["is_plain"], found["n_lines"]) == (is_plain, 3), size
