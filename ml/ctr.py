@@ -1,10 +1,11 @@
 """Click probability: L2 logistic regression on one-hot columns and their pairs.
 
-Clicks depend on combinations (a format that works in one placement only), and which ones is not known, so pairs of the
-declared columns get their own one-hot crosses, within the bounds of ml/crosses.py, and the L2 penalty, chosen on the
-newest rows, keeps those without evidence near zero. Classes are weighted because clicks are rare; weighting w shifts the
-log-odds by log(w1/w0), which is subtracted again (prior correction, King & Zeng, "Logistic Regression in Rare Events
-Data", 2001), and a last constant makes the mean prediction the base rate.
+Clicks may depend on combinations (a format that works in one placement only), and which ones is not known, so pairs of the
+declared columns get their own one-hot crosses, within the bounds of ml/crosses.py. The newest rows say how strong the L2
+penalty is, how much stronger on pairs, and whether pairs predict better at all: a company without such combinations has none.
+Classes are weighted because clicks are rare; weighting w shifts the log-odds by log(w1/w0), which is subtracted again (prior
+correction, King & Zeng, "Logistic Regression in Rare Events Data", 2001), and a last constant makes the mean prediction the
+base rate.
 """
 
 import numpy as np
@@ -58,24 +59,34 @@ class ClickModel(BaseEstimator):
         self.encoder_ = PairEncoder(self.columns, self.max_positions, self.max_pairs).fit(X, clicked)
         self.notes_ = self.encoder_.notes()
         positions = self.encoder_.transform(X)
-        self.tuning_ = self._tune(positions, clicked)
-        self.prior_variance_, self.pair_share_ = min(self.tuning_, key=self.tuning_.get)
-        self.coefficients_, self.intercept_ = self._solve(positions, clicked, self.prior_variance_, self.pair_share_)
+        self.tuning_, chosen = self._tune(positions, clicked)
+        self.prior_variance_, self.pair_share_ = chosen
+        self.coefficients_, self.intercept_ = self._solve(positions, clicked, *chosen)
         return self
 
-    def _tune(self, positions: np.ndarray, clicked: np.ndarray) -> dict[tuple[float, float], float]:
-        """Loss on the newest fifth by (prior variance, share of it that coefficients of pairs have)."""
+    def _tune(
+        self, positions: np.ndarray, clicked: np.ndarray
+    ) -> tuple[dict[tuple[float, float], float], tuple[float, float]]:
+        """(loss on the newest fifth by candidate, the candidate chosen): (prior variance, share of it that pairs have).
+
+        Pairs are used if they predict better than the columns alone by more than one standard error of the difference, row by
+        row: what fits as well with less is the safer one for days to come (Breiman et al., "Classification and Regression
+        Trees", 1984).
+        """
         stride = -(-len(clicked) // self.tuning_rows)
         positions, clicked = positions[::stride], clicked[::stride]
         end = int(0.8 * len(clicked))
         if len(set(clicked[:end])) < 2 or len(set(clicked[end:])) < 2:
-            return {(self.prior_variances[0], 1.0): float("nan")}
+            alone = (self.prior_variances[0], 0.0)
+            return {alone: float("nan")}, alone
+        by_row: dict[tuple[float, float], np.ndarray] = {}
         losses: dict[tuple[float, float], float] = {}
 
         def judge(variance: float, share: float) -> None:
             coefficients, intercept = self._solve(positions[:end], clicked[:end], variance, share)
-            predicted = expit(coefficients[positions[end:]].sum(axis=1) + intercept)
-            losses[variance, share] = float(log_loss(clicked[end:], predicted))
+            linear = coefficients[positions[end:]].sum(axis=1) + intercept
+            by_row[variance, share] = np.logaddexp(0, np.where(clicked[end:], -linear, linear))
+            losses[variance, share] = float(by_row[variance, share].mean())
 
         start = self.prior_variances
         for share in PAIR_SHARES:
@@ -88,15 +99,20 @@ class ClickModel(BaseEstimator):
                     break
                 judge(best * 4 if best == max(tried) else best / 4, share)
             start = [min(losses, key=losses.get)[0]]
-        return losses
+        best = min(losses, key=losses.get)
+        alone = min((key for key in losses if key[1] == 0), key=losses.get)
+        gain = by_row[alone] - by_row[best]
+        return losses, best if gain.mean() > gain.std() / np.sqrt(len(gain)) else alone
 
     def _solve(
         self, positions: np.ndarray, clicked: np.ndarray, variance: float, share: float
     ) -> tuple[np.ndarray, float]:
         """Coefficient per position (0 for position 0) and intercept; a pair's prior variance is `share` of a value's."""
-        n, width = positions.shape
         scale = np.sqrt(np.where(np.arange(self.encoder_.n_positions_) < self.encoder_.n_values_, 1.0, share))
         scale[0] = 0.0
+        if not share:
+            positions = positions[:, : len(self.encoder_.values_)]
+        n, width = positions.shape
         terms = csr_matrix(
             (scale.astype(np.float32)[positions.ravel()], positions.ravel(), np.arange(0, n * width + 1, width)),
             shape=(n, len(scale)),

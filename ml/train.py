@@ -151,7 +151,7 @@ def collect(frame) -> pd.DataFrame:
 
 
 def fingerprint(ds: str, last: str, fit: Part, judge: Part) -> dict:
-    """What a model was made from: ids of the published loads up to ds, the rows' number, days and content hash.
+    """What a model was made from: the published loads up to ds, the rows' number, days and content hash.
 
     The hash does not depend on the order of rows.
     """

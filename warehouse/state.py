@@ -21,7 +21,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from warehouse.dates import parse_ds
+from warehouse.dates import parse_ds, shift
 from warehouse.errors import LeaseLost, PlatformError
 from warehouse.settings import settings
 
@@ -378,9 +378,18 @@ def n_rows_loaded(from_ds: str, to_ds: str, feeds: tuple[str, ...] = ()) -> int:
 
 
 def published_loads(to_ds: str) -> list[str]:
-    """The ids of all published loads up to a day, by day and feed: what a model trained on that day was made from."""
-    query = sa.select(_loads.c.load_id).where(_loads.c.status == "published", _loads.c.ds <= to_ds)
-    return [row["load_id"] for row in _rows(query.order_by(_loads.c.ds, _loads.c.feed))]
+    """The published loads up to a day, days in a row as one: `<feed>@<ds>` or `<feed>@<first>..<last>`, by feed and day.
+
+    What a model trained on that day was made from: written with each training, so it must not grow with each day.
+    """
+    query = sa.select(_loads.c.feed, _loads.c.ds).where(_loads.c.status == "published", _loads.c.ds <= to_ds)
+    spans: list[list[str]] = []
+    for row in _rows(query.order_by(_loads.c.feed, _loads.c.ds)):
+        if spans and spans[-1][0] == row["feed"] and shift(spans[-1][2], 1) == row["ds"]:
+            spans[-1][2] = row["ds"]
+        else:
+            spans.append([row["feed"], row["ds"], row["ds"]])
+    return [f"{feed}@{first}" + (f"..{last}" if last > first else "") for feed, first, last in spans]
 
 
 def _as_loads(query) -> list[Load]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted import plant_impressions
 from sklearn.metrics import roc_auc_score
@@ -33,6 +34,16 @@ def test_a_planted_interaction_is_found(planted):
     bayes = roc_auc_score(labels["is_clicked"], p)
     assert bayes > 0.7
     assert metrics["auc"] > 0.97 * bayes
+
+
+def test_pairs_are_used_where_they_predict_better_and_nowhere_else(planted):
+    assert planted[-1].pair_share_ > 0
+    rng = np.random.default_rng(8)
+    frame, _, _ = plant_impressions(20_000, seed=8)
+    effect = {c: dict(zip(sorted(frame[c].unique()), rng.normal(0, 0.5, 4), strict=True)) for c in planted[-1].columns}
+    linear = -2 + sum(frame[c].map(effect[c]) for c in effect)
+    clicked = pd.DataFrame({"is_clicked": rng.random(len(frame)) < 1 / (1 + np.exp(-linear))})
+    assert build_estimator(get_model("ctr")).fit(frame, clicked).pair_share_ == 0
 
 
 def test_probabilities_are_calibrated_although_classes_are_weighted(planted):
@@ -125,8 +136,9 @@ def test_the_bounds_hold_whatever_the_columns_hold():
 def test_criteo_with_all_39_columns():
     """Rows 1-8,000 fit, 8,001-10,000 judge.
 
-    AUC .746 and log loss .467 are asked for and not reached: the bounds below are what holds. (The standard error of an
-    AUC on 2,000 rows is .011, so nothing was chosen by these rows.)
+    AUC .746 and log loss .467 are asked for and not reached: the bounds below are what holds. The standard error of an AUC on
+    2,000 rows is .011, so nothing was chosen by these rows. What was best within the rows before them (four splits by time) and
+    on another sample (five random splits), powers of two as bands and a variance per column, is worse on these rows: .737/.470.
     """
     found = measure(f"""
 frame = pd.read_csv({str(CRITEO)!r}, sep="\\t", header=None).rename(columns=str)
@@ -165,15 +177,12 @@ def test_collinear_columns_are_left_out_and_said(collinear):
     plain = ["placement", "creative_format", "campaign_category", "position"]
     columns = [*plain, "country", "slot", *SERVICES]
     model = with_columns(columns).fit(frame[:6000], labels[:6000])
-    left_out = model.encoder_.left_out_
-    assert left_out == {"country": "it has one value", "slot": "placement says the same"} | {
-        f"{name} no internet service": f"{SERVICES[0]} no internet service says the same" for name in SERVICES[1:]
-    }
-    [note] = ctr.evaluate(model, frame[6000:], labels[6000:]).notes
-    assert note.startswith(
-        "left out of the columns and values: country (it has one value); slot (placement says the same); "
-    )
-    assert f"{SERVICES[5]} no internet service ({SERVICES[0]} no internet service says the same)" in note
+    assert model.encoder_.left_out_ == {"country": "it has one value", "slot": "placement says the same"}
+    offline = [f"{name} no internet service" for name in SERVICES]
+    assert model.encoder_.same_ == dict.fromkeys(offline[1:], offline[0])
+    columns_note, values_note = ctr.evaluate(model, frame[6000:], labels[6000:]).notes
+    assert columns_note == "left out of the columns: country (it has one value); slot (placement says the same)"
+    assert values_note.startswith(f"values that say the same and share one effect: {offline[1]} as {offline[0]}; ")
     assert np.isfinite(model.coefficients_).all()
     lean = with_columns([*plain, *SERVICES]).fit(frame[:6000], labels[:6000])
     rows = frame[6000:].assign(country="DE", slot="slot_9")  # what was left out may become anything later
@@ -181,7 +190,7 @@ def test_collinear_columns_are_left_out_and_said(collinear):
 
 
 def test_columns_without_redundancy_leave_no_note(planted):
-    assert planted[-1].notes_ == [] and planted[-1].encoder_.left_out_ == {}
+    assert planted[-1].notes_ == [] and planted[-1].encoder_.left_out_ == planted[-1].encoder_.same_ == {}
 
 
 def test_columns_that_are_all_constant_are_refused_by_name(collinear):

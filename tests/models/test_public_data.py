@@ -181,9 +181,20 @@ def test_telco_reaches_a_plain_regression_and_says_what_repeats():
     model = click_model(columns).fit(frame[:5600], left[:5600])
     metrics = ctr.evaluate(model, frame[5600:], left[5600:]).metrics
     assert metrics["auc"] > 0.845 - 2 * 0.0134 and 0.9 < metrics["calibration_ratio"] < 1.1, metrics
-    repeated = {name for name in model.encoder_.left_out_ if name.endswith("No internet service")}
-    assert len(repeated) == 6, "seven columns say it, the first keeps it"
-    assert "OnlineSecurity No internet service (InternetService No says the same)" in model.notes_[0]
+    same = model.encoder_.same_
+    assert {name for name, first in same.items() if first == "InternetService No"} == {
+        f"{name} No internet service"
+        for name in (
+            "OnlineSecurity",
+            "OnlineBackup",
+            "DeviceProtection",
+            "TechSupport",
+            "StreamingTV",
+            "StreamingMovies",
+        )
+    }
+    assert same["MultipleLines No phone service"] == "PhoneService No"
+    assert "OnlineSecurity No internet service as InternetService No" in model.notes_[0]
 
 
 def test_hillstrom_visits_of_each_arm_are_those_that_came():

@@ -146,7 +146,7 @@ def test_a_champion_that_wants_a_feature_which_is_gone_is_replaced_by_thresholds
 
 @pytest.mark.parametrize(("model", "said"), [
     ("churn", "left out of the terms: gender (it has one value)"),
-    ("ctr", "left out of the columns and values: gender (it has one value)"),
+    ("ctr", "left out of the columns: gender (it has one value)"),
 ])  # fmt: skip
 def test_what_a_model_left_out_stands_in_its_run_and_its_card(own_home, parts, data, model, said):
     fit, judge = parts[model]

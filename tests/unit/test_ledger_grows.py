@@ -101,3 +101,19 @@ def test_a_day_and_a_file_are_found_by_an_index(tmp_path, monkeypatch):
             sa.text("explain query plan select ds from files where feed = 'x' and path in ('y')")
         )
         assert "files_by_path" in steps.fetchall()[0][-1]
+
+
+def test_what_a_model_was_made_from_is_as_short_after_ten_years_and_names_each_gap(tmp_path, monkeypatch):
+    """Each training writes it into the ledger of promotions, which is read whole: 36,500 names a time were a megabyte."""
+    monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
+    fill(3650)
+    first, feeds = dates.shift(NEWEST, -3649), sorted(load_feeds())
+    assert state.published_loads(NEWEST) == [f"{feed}@{first}..{NEWEST}" for feed in feeds]
+    assert state.published_loads(first) == [f"{feed}@{first}" for feed in feeds]
+    with state.engine().begin() as connection:
+        gap = (state._loads.c.feed == feeds[0]) & (state._loads.c.ds == dates.shift(NEWEST, -1))
+        connection.execute(state._loads.update().where(gap).values(status="intent"))
+    assert state.published_loads(NEWEST)[:2] == [
+        f"{feeds[0]}@{first}..{dates.shift(NEWEST, -2)}",
+        f"{feeds[0]}@{NEWEST}",
+    ]
