@@ -250,7 +250,8 @@ def wait_until_up(process: psutil.Process, ports: dict[str, int], log: Path) -> 
             return
         time.sleep(0.2)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-8:]) if log.exists() else ""
-    raise PlatformError(f"the warehouse engine did not come up within {START_SECONDS} s; the end of {log}:\n{tail}")
+    what = f"did not come up within {START_SECONDS} s" if time.monotonic() >= end else "ended while it was starting"
+    raise PlatformError(f"the warehouse engine {what}; the end of {log}:\n{tail}")
 
 
 def doors(process: psutil.Process) -> set[int]:
