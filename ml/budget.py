@@ -313,7 +313,9 @@ def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame) -> Evaluation:
     }
     fallbacks = getattr(estimator, "fallbacks_", [])
     curves = getattr(estimator, "curves_", {})
-    lasting = [f"{channel} {curve.carried:.0%}" for channel, curve in curves.items() if curve.carried]
+    # a champion of an older version has curves without it
+    carried = {channel: getattr(curve, "carried", 0.0) for channel, curve in curves.items()}
+    lasting = [f"{channel} {share:.0%}" for channel, share in carried.items() if share]
     notes = []
     if fallbacks:
         notes.append(f"spend varied too little to see where returns bend for {', '.join(fallbacks)}: assumed")

@@ -1,5 +1,7 @@
 """Does the plan solve the known table, keep its limits, and come from curves that are the planted ones?"""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pulp
@@ -173,3 +175,10 @@ def test_spend_that_works_on_for_days_is_credited_for_them_and_other_spend_is_no
     assert budget.carry_over(np.full(9, 7.0), 0.6) == pytest.approx(7.0), (
         "what is spent every day carries over to itself"
     )
+
+
+def test_a_champion_of_a_version_without_carrying_over_can_be_judged(planted):
+    X, y, model = planted
+    old = SimpleNamespace(curves_=dict.fromkeys(model.curves_, SimpleNamespace(a=1.0, b=1.0)), fallbacks_=[],
+                          expected_return=model.expected_return)  # fmt: skip
+    assert budget.evaluate(old, X, y).metrics == budget.evaluate(model, X, y).metrics

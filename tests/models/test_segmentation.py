@@ -1,5 +1,8 @@
 """Does K-means find the groups that were planted, and do their names say what they are?"""
 
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from planted import plant_groups
@@ -105,6 +108,22 @@ def test_many_customers_are_fitted_on_a_sample_of_stated_size(monkeypatch):
     model = build_estimator(get_model("segmentation")).fit(frame)
     assert seen == [400]
     assert adjusted_rand_score(group, model.predict(frame)["segment"]) > 0.95
+
+
+def test_a_million_customers_cost_little_more_than_their_table():
+    """Five millions as such: fit 1.4, predict 3.3, evaluate 10 CPU-s; 1.9 GB beside the table (training reads max_rows)."""
+    rng = np.random.default_rng(5)
+    frame, group = plant_groups()
+    chosen = rng.integers(0, len(frame), 1_000_000)
+    many = frame.iloc[chosen].reset_index(drop=True)
+    started = time.process_time()
+    tracemalloc.start()
+    model = build_estimator(get_model("segmentation")).fit(many)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * segmentation.FIT_ROWS * 8, f"{peak:,} bytes"
+    assert adjusted_rand_score(group[chosen], model.predict(many)["segment"]) > 0.95
+    assert time.process_time() - started < 30
 
 
 def test_training_reads_what_came_after_the_earlier_snapshot(spark, monkeypatch):
