@@ -149,7 +149,7 @@ def _tell(url: str, what: dict) -> None:
         lines = [what]
         if "hold" in what and (beating is None or beating.poll() is not None):
             beating = _beating[url] = _start_heartbeat()
-            about = {"url": url, "seconds": SECONDS, "every": RENEW_SECONDS, "path": sys.path}
+            about = {"url": url, "seconds": SECONDS, "every": RENEW_SECONDS, "path": list(map(str, sys.path))}
             lines = [about, *({"hold": holder, "name": name} for name, holder in list(held.items()))]
         if beating:
             with contextlib.suppress(OSError):

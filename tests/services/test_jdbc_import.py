@@ -12,7 +12,9 @@ import yaml
 
 from ingestion import jdbc, privacy, run, status
 from ingestion.feeds import JdbcFeed, load_feeds
+from ingestion.jdbc_source import Source
 from warehouse import stages, state
+from warehouse.connections import Database
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
 from warehouse.settings import PROJECT
@@ -563,6 +565,51 @@ def test_odd_names_are_quoted(shop):
     assert inputs["notes"] == [f"new at the source, not read: a {q}b int{'' if q == '`' else 'eger'}"] and rows(
         one
     ) == [(1, 2)]
+
+
+# What would end a literal, were the mode of the server another than the one it was written for.
+HOSTILE = (
+    "'", "''", "\\", "\\'", "\\\\'", "x\\", "' or 1=1 -- ", "\\' or 1=1 -- ", "'; drop table try_prey; -- ",
+    "\\'; drop table try_prey; -- ", '"', '" or ""="', '\\"; drop table try_prey; -- ', "`", "$$; drop table try_prey; $$",
+    "/* ", "-- ", "%s", "?", "${x}", "{d '1'}", "\u02bc; drop table try_prey; -- ", "名'\\", "\t'", "\n'", "x\u00a0'",
+)  # fmt: skip
+# How a server may be set: what is a quote and what a backslash is there.
+MODES = {
+    "mariadb": [f"set global sql_mode = '{mode}'" for mode in (
+        "", "NO_BACKSLASH_ESCAPES", "ANSI_QUOTES", "ANSI_QUOTES,NO_BACKSLASH_ESCAPES",
+        "ANSI,NO_BACKSLASH_ESCAPES,STRICT_ALL_TABLES", "ORACLE")],
+    "postgres": [f"alter role current_user set {one}" for one in (
+        "standard_conforming_strings = on", "standard_conforming_strings = off", "backslash_quote = on")],
+}  # fmt: skip
+
+
+@needs_database
+@pytest.mark.parametrize("name", MODES)
+def test_a_literal_is_its_value_whatever_the_server_is_set_to(name, request):
+    """Asked of the server itself, with the session that each of our reads begins with."""
+    server = request.getfixturevalue(name)
+    source = Source("f", "table t", "t", Database.__new__(Database), 1)
+    object.__setattr__(source.database, "product", "postgresql" if name == "postgres" else name)
+    before = do(server, "select @@global.sql_mode")[0][0] if name == "mariadb" else None
+    try:
+        for mode in MODES[name]:
+            do(server, mode)
+            server.engine.dispose()
+            with server.engine.connect() as connection:
+                connection.exec_driver_sql(source.dialect.session)
+                for value in HOSTILE:
+                    sql = f"select {source.literal(value, 'string')}, {source.literal(value, 'timestamp')} is null"
+                    if (
+                        name == "mariadb"
+                    ):  # there is no session to say what a backslash is there: only hexadecimals hold
+                        sql = f"select {source.literal(value, 'string')}, false"
+                    assert tuple(connection.exec_driver_sql(sql.replace("%", "%%")).one()) == (value, False), (
+                        mode,
+                        value,
+                    )
+    finally:
+        undo = [f"set global sql_mode = '{before}'"] if name == "mariadb" else ["alter role current_user reset all"]
+        do(server, *undo)
 
 
 # -- deleted rows, the plan, the command line -------------------------------------------------------------------------
