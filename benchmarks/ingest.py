@@ -85,6 +85,7 @@ class Bench:
     """An engine, a database, a broker and a spool in one directory."""
 
     def __init__(self, home: Path, engine_memory: str):
+        from tests.companies import declare
         from tests.services import kafka, mariadb
         from tests.services.common import CACHE
 
@@ -93,10 +94,11 @@ class Bench:
             service.install()
         self.database = mariadb.start(Path(tempfile.mkdtemp(prefix="mdp-mariadb-")))
         self.broker = kafka.start(Path(tempfile.mkdtemp(prefix="mdp-kafka-")))
-        (home / "feeds.yml").write_text(yaml.safe_dump(FEEDS, sort_keys=False))
+        (home / "company").mkdir()
+        (home / "company" / "feeds.yml").write_text(yaml.safe_dump(FEEDS, sort_keys=False))
         (home / "password").write_text(self.database.password)
         os.environ |= {
-            "MDP_HOME": str(home), "MDP_FEEDS": str(home / "feeds.yml"), "MDP_SPOOL_URI": str(home / "spool"),
+            "MDP_HOME": str(home), "MDP_COMPANY": declare(home / "company"), "MDP_SPOOL_URI": str(home / "spool"),
             "MDP_SAMPLE": "off", "MDP_SHOP_URL": self.database.jdbc_url, "MDP_SHOP_USER": self.database.user,
             "MDP_SHOP_PASSWORD_FILE": str(home / "password"), "MDP_KAFKA_SERVERS": self.broker.bootstrap,
             "MDP_ENGINE_MEMORY": engine_memory, "MDP_ENGINE_COMPILER": "full", "MDP_SPARK_MASTER": "local[2]",

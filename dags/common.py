@@ -13,8 +13,9 @@ from airflow.providers.standard.sensors.bash import BashSensor
 from airflow.sdk import Asset, CronDataIntervalTimetable, RetryDecision, RetryPolicy, TaskGroup
 
 from warehouse import stages
+from warehouse.company import company
 
-TZ = os.environ.get("MDP_TZ") or "Asia/Shanghai"
+TZ = company().timezone
 REFUSED, NOT_YET = 1, 99  # exit codes of warehouse.errors: PlatformError, NotYet
 WRITERS = "warehouse_writers"  # the pool that keeps writers of the warehouse from starving the engine
 
@@ -90,7 +91,9 @@ def gate(name: str, days: str, **more) -> BashOperator:
 
 def stage_tasks(chosen: Iterable[stages.Stage], days: str) -> list:
     """The tasks of stages (warehouse/stages.py) in their order, for `chain`; those that need the same stand side by side."""
-    return [_side_by_side(list(group), days) for _, group in groupby(chosen, key=lambda stage: stage.needs)]
+    models = {f"predictions.{model}" for model in stages.models()}
+    on = [stage for stage in chosen if stage.name in models or stage.name not in stages.PREDICTIONS]
+    return [_side_by_side(list(group), days) for _, group in groupby(on, key=lambda stage: stage.needs)]
 
 
 def _side_by_side(group: list[stages.Stage], days: str):
@@ -103,7 +106,7 @@ def _side_by_side(group: list[stages.Stage], days: str):
         return tasks
     if stage.name in stages.PREDICTIONS:
         with TaskGroup("score") as tasks:
-            for model in stages.MODELS:
+            for model in stages.models():
                 step(model, f"score {model} {days}", outlets=[Asset(f"predictions.{model}")])
         return tasks
     if stage.name.startswith("gate_"):

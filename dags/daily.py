@@ -5,8 +5,8 @@ the marts and hands segments, churn risks and the budget plan back to the CRM. A
 `ingest` → `gate_raw` → `cleaned` → `gate_cleaned` → `features` → `gate_features` → `score` → `gate_predictions` → `marts` →
 `export`, the stages of `warehouse/stages.py`.
 
-**When.** `MDP_SCHEDULE` (cron, in `MDP_TZ`); each run handles the day that has just ended. By hand: trigger it with
-`{"ds": "2024-08-28"}`, or type any task's command in a terminal.
+**When.** `MDP_SCHEDULE` (cron, in the company's time zone); each run handles the day that has just ended. By hand: trigger it
+with `{"ds": "2024-08-28"}`, or type any task's command in a terminal.
 
 **When a task fails**
 | task | what it means | what to do |

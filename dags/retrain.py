@@ -4,7 +4,7 @@
 champion on the same rows, registers it in MLflow, and promotes it only if it wins. A model with too little to learn from
 so far is skipped; its log says from which day it can be trained.
 
-**When.** Mondays at 04:00 in `MDP_TZ` where `MDP_SCHEDULE` is set, for the Sunday that has ended; by hand with
+**When.** Mondays at 04:00 in the company's time zone where `MDP_SCHEDULE` is set, for the Sunday that has ended; by hand with
 `{"ds": "2024-08-26"}`. It waits until the gate of that day's features has passed, whatever hour `daily` runs at, for up to
 three days, and holds no slot meanwhile.
 
@@ -35,6 +35,6 @@ with DAG(
     tags=["marketing"],
 ) as dag:
     with TaskGroup("train") as train:
-        for model in stages.MODELS:
+        for model in stages.models():
             step(model, f"train {model} {DAY}{{{{ ' --missing' if params.missing else '' }}}}")
     wait_for(stages.LAST_OF_HISTORY, DAY) >> train

@@ -16,7 +16,7 @@ from expectations.rules import (
 )  # fmt: skip
 from expectations.scope import CHANNELS, PLANS, Scope
 from warehouse import tables
-from warehouse.settings import settings
+from warehouse.company import company
 
 EVENT_TYPES = ("view", "search", "favourite", "add_to_cart", "remove_from_cart", "purchase")
 PLATFORMS = ("ios", "android", "web")
@@ -25,7 +25,7 @@ PLATFORMS = ("ios", "android", "web")
 def suites(scope: Scope) -> list[Suite]:
     """One suite per cleaned table."""
     days, snapshot = scope.range(), f"ds = '{scope.ds}'"
-    is_closed = scope.ds in settings().closed_days
+    is_closed = scope.ds in company().closed
     may_drop = max(0.05 * scope.n_loaded("web__events", "ads__events"), 20)
 
     def suite(table: str, where: str, keys: tuple[str, ...], *rules: Rule, optional: bool = False) -> Suite:

@@ -13,7 +13,7 @@ from expectations import report, validate
 from expectations.rules import NOT_JUDGED
 from expectations.scope import Scope, make_scope
 from expectations.validate import Verdict
-from warehouse import ops, stages, state
+from warehouse import ops, parts, stages, state
 from warehouse.dates import parse_ds
 from warehouse.errors import PlatformError, unknown
 
@@ -79,7 +79,7 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
     range_ = f"--ds {ds}" + (f" --from {from_ds}" if from_ds else "")
     stages.require(f"gate_{gate}", ds, from_ds)
     scope = make_scope(gate, ds, from_ds)
-    off = list(state.off(ds).values()) if gate == "predictions" else []
+    off = _off(gate, ds)
     suites = importlib.import_module(f"expectations.{gate}").suites(scope)
     suites = [suite for suite in suites if suite.table not in {one.stage for one in off}]
     verdicts = tuple(validate.judge(suites, is_small=scope.n_loaded() < SMALL_ROWS))
@@ -100,6 +100,13 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
 def _few(lines: list[str]) -> list[str]:
     """The first SHOWN lines, and how many more there are."""
     return lines[:SHOWN] + ([f"  and {len(lines) - SHOWN:,} more"] if lines[SHOWN:] else [])
+
+
+def _off(gate: str, ds: str) -> list[state.Off]:
+    """What has nothing to be judged: what the company cannot have, and of predictions what cannot be yet."""
+    declared = [state.Off(table, ds, why, None) for table, why in parts.off().items() if table.startswith(f"{gate}.")]
+    found = {one.stage: one for one in declared} | (state.off(ds) if gate == "predictions" else {})
+    return list(found.values())
 
 
 def _checked(gate: str, scope: Scope) -> list[str]:

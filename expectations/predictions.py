@@ -18,7 +18,7 @@ from expectations.rules import (
 )  # fmt: skip
 from expectations.scope import CHANNELS, Scope
 from warehouse import tables
-from warehouse.settings import settings
+from warehouse.company import company
 
 SEGMENTS = ("champions", "loyal", "promising", "at_risk", "dormant")
 CENT = 0.01  # money is rounded to cents row by row: bounds on sums leave that much per row
@@ -41,7 +41,7 @@ def _scored(features: str, predictions: str, key: str, columns: str, ds: str, wh
 
 def _may_be_profiled(ds: str) -> str:
     """SQL condition on rows about a customer, or about nobody known."""
-    if not settings().profiling_by_consent:
+    if not company().profiling_by_consent:
         return "true"
     consenting = f"select customer_id from {tables.CLEANED_CUSTOMERS} where ds = '{ds}' and has_profiling_consent"
     return f"(customer_id is null or customer_id in ({consenting}))"

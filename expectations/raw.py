@@ -21,7 +21,7 @@ from expectations.rules import (
 )  # fmt: skip
 from expectations.scope import CHANNELS, LEAST, MOST, Scope, Volume, least
 from warehouse import tables
-from warehouse.settings import settings
+from warehouse.company import company
 
 # Quarantine reason (its part before the colon) → largest share of a log feed's rows.
 REASONS = {
@@ -55,7 +55,7 @@ def _usual(scope: Scope, table: str, sigmas: float = SIGMAS) -> Rule:
     low, high = (share * seen.usual_per_day * seen.n_days for share in (LEAST, MOST))
     days = "" if seen.n_days == 1 else f" over {seen.n_days} days"
     words = f"as many rows as usual ({seen.usual_per_day:,.0f} a day{days})"
-    is_closed = scope.ds in settings().closed_days
+    is_closed = scope.ds in company().closed
     return volume(0 if is_closed else least(low, sigmas), high + sigmas * math.sqrt(high), words)
 
 
@@ -165,7 +165,7 @@ def _order_items(scope: Scope) -> Suite:
 
 
 def _channel_spend(scope: Scope) -> Suite:
-    is_closed = scope.ds in settings().closed_days
+    is_closed = scope.ds in company().closed
     frame = f"select *, cast(spend_date as string) as spend_day from {tables.RAW_CHANNEL_SPEND} where ds = '{scope.ds}'"
     rules = (
         _usual(scope, tables.RAW_CHANNEL_SPEND, sigmas=0),  # one row per channel and day: no chance in it

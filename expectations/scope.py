@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from expectations.rules import SIGMAS
 from warehouse import stages, state
+from warehouse.company import company
 from warehouse.dates import days_between
-from warehouse.settings import settings
 
 CHANNELS = ("search", "information_feed", "short_video", "social", "display")
 USUAL_LOADS = 60  # what is usual changes with the company
@@ -50,7 +50,7 @@ class Scope:
 
     def may_be_silent(self, feed: str) -> bool:
         """Whether chance alone may bring no row of `feed` on the day (it brings few), or the company is closed."""
-        if self.ds in settings().closed_days:
+        if self.ds in company().closed:
             return True
         seen = self.volumes.get(feed)
         if seen is None:
@@ -92,7 +92,7 @@ def _volume(load: state.Load) -> Volume:
     covered, rows = 0, 0
     for past in earlier:
         span = _days_covered(past)
-        if span and past.ds not in settings().closed_days:
+        if span and past.ds not in company().closed:
             covered, rows = covered + span, rows + past.n_rows + (past.n_quarantined or 0)
     return Volume(
         n_rows=load.n_rows,

@@ -1,7 +1,7 @@
 """Audience files: whom one may write to, one CSV per contact channel.
 
 Consent is read from the CRM at the moment of export, not from the warehouse, where it is as old as the last import: to
-marketing, and where MDP_PROFILING=consent to profiling, because an audience is a list of profiles. A file is replaced in
+marketing, and where the company asks for it to profiling, because an audience is a list of profiles. A file is replaced in
 one step.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from ingestion.feeds import JdbcFeed, load_feeds
 from ingestion.jdbc import source_table
 from warehouse import state, tables
+from warehouse.company import company
 from warehouse.partitions import read_days
 from warehouse.settings import settings
 
@@ -29,7 +30,7 @@ def write_audiences(ds: str) -> dict[str, int]:
     if missing():
         return {}
     feed = load_feeds()[CUSTOMERS_FEED]
-    asked = f"`{MARKETING}`" + (f" and `{PROFILING}`" if settings().profiling_by_consent else "")
+    asked = f"`{MARKETING}`" + (f" and `{PROFILING}`" if company().profiling_by_consent else "")
     consenting = source_table("export", feed.table, feed.connection).where(asked).select("customer_id")
     people = read_days(tables.CLEANED_CUSTOMERS, ds, ds).select("customer_id", *AUDIENCES.values())
     segments = read_days(tables.PREDICTIONS_SEGMENTATION, ds, ds).select("customer_id", "segment")
@@ -57,7 +58,7 @@ def missing() -> str | None:
     feed = load_feeds().get(CUSTOMERS_FEED)
     if not isinstance(feed, JdbcFeed) or feed.table is None:
         return f"no feed {CUSTOMERS_FEED} reads a table of customers, so nobody's consent is known"
-    asked = ("customer_id", MARKETING, *((PROFILING,) if settings().profiling_by_consent else ()))
+    asked = ("customer_id", MARKETING, *((PROFILING,) if company().profiling_by_consent else ()))
     lacking = [name for name in asked if name not in feed.columns]
     return f"{CUSTOMERS_FEED} has no column {', '.join(lacking)}, so nobody's consent is known" if lacking else None
 

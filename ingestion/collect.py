@@ -22,10 +22,10 @@ from ingestion.drift import HEAD_LINES, as_read, fields_read, head_of
 from ingestion.feeds import DIGEST, FilesFeed
 from ingestion.spool import is_same, open_file, read_paths, settled, spool_path, spooled, unchanged_since
 from warehouse import state
+from warehouse.company import company
 from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError, shown
 from warehouse.session import session
-from warehouse.settings import settings
 
 CHUNK = 256 << 10  # bytes that stay in the processor's cache while they are looked at
 HEAD_BYTES = 4 << 20
@@ -343,11 +343,11 @@ def n_headers(inputs: dict) -> int:
 
 def _arrivals(files: list[dict], first: str | None) -> dict[str, dict]:
     """File → header, received_date (the day it arrived), and the UTC bounds low <= t < high of the events it may bring."""
-    conf, found = settings(), {}
+    found = {}
     for file in files:
         day = max(file["day"], first or "")
-        low, _ = day_bounds_utc(shift(day, -conf.late_days), conf.tz)
-        _, high = day_bounds_utc(day, conf.tz)
+        low, _ = day_bounds_utc(shift(day, -company().late_days), company().timezone)
+        _, high = day_bounds_utc(day, company().timezone)
         bounds = {"low": f"{low:%Y-%m-%d %H:%M:%S}", "high": f"{high:%Y-%m-%d %H:%M:%S}"}
         found[file["name"]] = {"header": file.get("header"), "received_date": day, **bounds}
     return found

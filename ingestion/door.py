@@ -10,7 +10,7 @@ from pyspark.sql.connect.functions import col, expr
 from ingestion import json_text, values
 from ingestion.feeds import COMBINED, DIGEST, Column, LogFeed
 from ingestion.protect import protect
-from warehouse.settings import settings
+from warehouse.company import company
 
 COMBINED_TIME = "dd/MMM/yyyy:HH:mm:ss Z"
 MAX_LINE_BYTES = 1 << 20
@@ -49,7 +49,7 @@ def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str | None, ...] | N
     rows = parsed.selectExpr("*", f"{_row(feed, fields)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
     if released:
-        own_day = f"date_format(from_utc_timestamp(event_time, '{settings().tz}'), 'yyyy-MM-dd') as received_date"
+        own_day = f"date_format(from_utc_timestamp(event_time, '{company().timezone}'), 'yyyy-MM-dd') as received_date"
         judged = timed.selectExpr("*", f"{UNREADABLE} as reason", own_day)
     else:
         judged = timed.selectExpr("*", f"{reason(feed)} as reason")

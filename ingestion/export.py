@@ -11,7 +11,7 @@ from ingestion.jdbc import source_table
 from ingestion.publish import Outcome, publish, reasons
 from ingestion.rows import content, day_rows
 from ingestion.targets import Target, pick
-from warehouse import leases, stages, state
+from warehouse import leases, parts, stages, state
 from warehouse.connections import database
 from warehouse.errors import EngineDown, PlatformError
 
@@ -32,7 +32,12 @@ def export(ds: str, target: str | None = None, dry_run: bool = False) -> dict:
     rows, faults = {}, []
     with leases.lock("export"):
         off = state.off(ds)
+    with state.lock("export"):
+        off, never = state.off(ds), parts.off()
         for one in chosen:
+            if one.source in never:
+                _say(one.name, f"left out: {one.source} is off: {never[one.source]}")
+                continue
             try:
                 rows[one.name] = _export(one, ds, dry_run)
                 if one.source in off:

@@ -4,7 +4,6 @@ A feed that is wrong in one key must not half-work: each fault becomes one sente
 is allowed there. The classes say what a column may do; `privacy.py` does it.
 """
 
-import os
 import re
 import zoneinfo
 from datetime import datetime
@@ -18,10 +17,9 @@ from ingestion.phones import is_country
 from ingestion.privacy import NORMALISE
 from ingestion.values import YEARS, format_fault
 from warehouse import declarations
+from warehouse.company import company, folder
 from warehouse.errors import PlatformError, unknown
-from warehouse.settings import settings
 
-PATH = Path(__file__).with_name("feeds.yml")
 KINDS = ("jdbc", "files", "kafka")
 NAME = r"^[a-z][a-z0-9]*__[a-z][a-z0-9_]*$"
 CONNECTION = r"^[a-z][a-z0-9_]*$"
@@ -152,7 +150,7 @@ class Feed(Located):
         return f"quarantine.{self.name}"
 
     def country_of(self, name: str) -> tuple[str | None, str | None]:
-        """(country, column that names it row by row) for the values of a column: its own, else the feed's, else MDP_COUNTRY.
+        """(country, column that names it row by row) for the values of a column: its own, else the feed's, else the company's.
 
         Beside a column, the country is that of rows where the column is empty; without one, only numbers that name their
         country themselves are read there.
@@ -160,9 +158,9 @@ class Feed(Located):
         for block in (self.columns[name], self):
             if block.country or block.country_column:
                 return block.country, block.country_column
-        if not is_country(home := settings().country):
+        if not is_country(home := company().country):
             raise PlatformError(
-                f"MDP_COUNTRY={home!r}: no phone numbers are known of such a country (two letters: DE, GB)"
+                f"company.yml has country {home!r}: no phone numbers are known of such a country (two letters: DE, GB)"
             )
         return home, None
 
@@ -197,7 +195,7 @@ class Feed(Located):
             if column.action == "redact" and by_row and not country:
                 raise ValueError(
                     f"redacts {name!r}, and a text is read for one country: give the column its country, such as "
-                    f"`country: {settings().country}`"
+                    f"`country: {company().country}`"
                 )
             if column.format in ("id_number", "address") and (by_row or country != CHINA):
                 where = f"what its {by_row} says" if by_row else country
@@ -372,11 +370,11 @@ _feed = TypeAdapter(Annotated[JdbcFeed | FilesFeed | KafkaFeed, Field(discrimina
 
 
 def load_feeds(path: Path | None = None) -> dict[str, Feed]:
-    """Name → feed, in the order of the file (MDP_FEEDS, else the shipped one).
+    """Name → feed, in the order of the file (default: feeds.yml of the company's folder).
 
     Every fault of the file is said in one PlatformError, a sentence each.
     """
-    path = path or Path(os.environ.get("MDP_FEEDS") or PATH)
+    path = path or folder() / "feeds.yml"
     return declarations.read(
         path, "feed", _feed.validate_python, lambda name, fault: f"feed {name}: {_sentence(fault)}"
     )

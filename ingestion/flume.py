@@ -15,8 +15,8 @@ from ingestion.guess import snake
 from ingestion.infer import feed_name, propose
 from ingestion.lines import ask_lines, read_sample
 from ingestion.proposal import EQUIVALENT, NONE, NOT_NEEDED, REVIEW, Entry, Proposal, checked, moving_in
+from warehouse.company import company
 from warehouse.errors import PlatformError
-from warehouse.settings import settings
 
 CHARSETS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "utf-8", "iso-8859-1": "latin-1", "latin1": "latin-1"}
 DAY = r"\\d\{4\}-\\d\{2\}-\\d\{2\}|\[0-9\]\{4\}-\[0-9\]\{2\}-\[0-9\]\{2\}"
@@ -308,8 +308,8 @@ def _property_notes(component: Component, entry: Entry) -> list[str]:
             )
         elif found.verdict == NONE and value not in DEFAULTS:
             notes.append(f"{NONE}: {component.path}.{key}: {found.how}")
-        elif found.verdict == EQUIVALENT and "MDP_TZ" in found.how and value != settings().tz:
-            notes.append(f"set: MDP_TZ={value}")
+        elif found.verdict == EQUIVALENT and "company.yml" in found.how and value != company().timezone:
+            notes.append(f"set in company.yml: timezone: {value}")
         elif found.verdict == NOT_NEEDED:
             unneeded.setdefault(found.how, []).append(key)
     return notes + [f"{NOT_NEEDED}: {component.path}.{', '.join(keys)}: {how}" for how, keys in unneeded.items()]

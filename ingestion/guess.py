@@ -15,7 +15,7 @@ from ingestion.feeds import Column
 from ingestion.masks import CHINA
 from ingestion.phones import is_country, national_patterns
 from ingestion.proposal import REVIEW, Guess
-from warehouse.settings import settings
+from warehouse.company import company
 
 MAJORITY, HINT = 0.5, 0.2  # of the values look like a person's data: it is; or the comment says so
 NUMBERS = ("string", "int", "bigint", "decimal")
@@ -245,14 +245,14 @@ def _looks_like_email(text: str) -> bool:
 
 def _looks_like_phone(text: str) -> bool:
     """A mainland mobile number, any number with +, a landline with its area code, one written in North America's way, or one
-    of MDP_COUNTRY (of fewer than ten bare digits only if it begins with 0: ids are as short).
+    of the company's country (of fewer than ten bare digits only if it begins with 0: ids are as short).
     """
     mobile, world = r"(\+?86[- ]?)?1[3-9]\d[- ]?\d{4}[- ]?\d{4}", r"\+\d[\d ()-]{6,17}\d"
     landline, america = r"0\d{2,3}[- ]\d{7,8}", r"(\(\d{3}\) ?|\d{3}[- .])\d{3}[- .]\d{4}"
     if re.fullmatch(f"{mobile}|{world}|{landline}|{america}", text):
         return True
     bare = text.isdigit() and len(text) < 10 and not text.startswith("0")
-    country = settings().country
+    country = company().country
     return not bare and country != CHINA and any(re.fullmatch(p, text) for p in national_patterns(country))
 
 

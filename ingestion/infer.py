@@ -14,8 +14,8 @@ from ingestion.guess import NUMBERS, guess_column, guess_country, guess_key, gue
 from ingestion.jdbc_source import Source, source_of
 from ingestion.lines import DAY, ask_lines, date_pattern, read_sample
 from ingestion.proposal import REVIEW, Found, Guess, Proposal, checked, name_fault, write_block
+from warehouse.company import company
 from warehouse.errors import PlatformError
-from warehouse.settings import settings
 
 SAMPLE_ROWS = 200
 CHANGED = (
@@ -79,12 +79,12 @@ def _located(columns: list[Guess], pairs: list[tuple], by_row: str | None) -> li
     if not texts and not any(c.format == "phone" for c in columns):
         return columns
     if by_row is None:
-        pairs.append(("country", settings().country, f"{REVIEW}: of numbers without +; left out it is MDP_COUNTRY"))
+        pairs.append(("country", company().country, f"{REVIEW}: of numbers without +; left out it is the company's"))
         return columns
     pairs.append(
         ("country_column", by_row, f"{REVIEW}: of numbers without +; a row without a country has none that is read")
     )
-    return [replace(c, country=settings().country) if c.name in texts else c for c in columns]
+    return [replace(c, country=company().country) if c.name in texts else c for c in columns]
 
 
 def feed_name(domain: str, entity: str) -> str:

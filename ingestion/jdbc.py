@@ -14,10 +14,10 @@ from ingestion.feeds import Column, JdbcFeed
 from ingestion.jdbc_source import Source, source_of, source_table  # noqa: F401  source_table: what export reads
 from ingestion.protect import protect
 from warehouse import state
+from warehouse.company import company
 from warehouse.connections import database
 from warehouse.dates import day_bounds_utc, shift
 from warehouse.partitions import read_days
-from warehouse.settings import settings
 
 NUMBERS = ("int", "bigint")
 
@@ -70,7 +70,7 @@ def interval(feed: JdbcFeed, first: str | None, ds: str) -> dict:
     """low and high of a check column that is a date or a time: the business days first … ds, less the overlap."""
     if feed.columns[feed.check_column].type == "date":
         return {"low": first, "high": shift(ds, 1)}
-    tz = settings().tz
+    tz = company().timezone
     low, high = first and day_bounds_utc(first, tz)[0], day_bounds_utc(ds, tz)[1]
     low = low and low - timedelta(minutes=feed.overlap_minutes)
     return {"low": low and f"{low:%Y-%m-%d %H:%M:%S}", "high": f"{high:%Y-%m-%d %H:%M:%S}"}

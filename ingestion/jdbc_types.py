@@ -8,7 +8,7 @@ how that is kept. A value that does not fit the declared type stops the load wit
 
 import re
 
-from ingestion.feeds import PATH, Column, JdbcFeed
+from ingestion.feeds import Column, JdbcFeed
 from warehouse.errors import PlatformError, shown
 
 # How what was sent becomes the declared type, in Spark's SQL: {c} the column, {t} the type, {s} its scale, {no} a stop.
@@ -177,7 +177,7 @@ def undeclared(feed: JdbcFeed, product: str, found: dict[str, str]) -> list[str]
     if lines:
         lines += [f"  + {shown(name)} {found[name]}: new at the source" for name in new]
         raise PlatformError(
-            f"{feed.name}: {feed.source} is not what {PATH.name} declares:\n" + "\n".join(lines) + "\n"
+            f"{feed.name}: {feed.source} is not what feeds.yml declares:\n" + "\n".join(lines) + "\n"
             "change the source back, or the feed's columns (and its staging model); then run again"
         )
     return new

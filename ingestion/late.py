@@ -1,7 +1,7 @@
 """Rows that are first loaded days after their own: how far back a run has to reach for them, and those out of its reach.
 
 A row of a table counts on its business day, however late the source hands it over. The window of a run therefore reaches
-back to the oldest such row, at most MDP_REACH_DAYS before the load. What is older is not in cleaned: it is counted there
+back to the oldest such row, at most reach_days before the load. What is older is not in cleaned: it is counted there
 (dropped_rows, too_late), listed, shown and decided about by `mdp quarantine` as log lines are, and a row that is released
 is reached by the next run whatever its day. Log lines that were released, and rows that a source only adds, are new in
 their load for certain, so they are reached without a limit.
@@ -11,10 +11,10 @@ from datetime import date
 
 from ingestion.feeds import Feed, JdbcFeed, load_feeds
 from warehouse import dates, state, tables
+from warehouse.company import company
 from warehouse.session import session
-from warehouse.settings import settings
 
-LOADED_ROWS = "staging.stg_loaded_rows"
+LOADED_ROWS = f"{tables.INPUT}.loaded_rows"
 # Tables whose rows are read again when they change → key: a reading for an old day is no late row if cleaned has it.
 KEYED = {
     tables.CLEANED_ORDERS: "order_id",
@@ -25,7 +25,7 @@ KEYED = {
 
 def note_reach(ds: str, from_ds: str | None = None) -> None:
     """Note in the state database how far before its late window the loads of from_ds … ds reach, if they do."""
-    start, _ = dates.late_window(ds, settings().late_days, from_ds)
+    start, _ = dates.late_window(ds, company().late_days, from_ds)
     first_day = state.fact("first_day") or start
     if start <= first_day:
         return
@@ -47,7 +47,7 @@ def rows(feed: Feed, ds: str) -> list[dict]:
     """The rows of a table that came too late with the load of `ds`: source (table/key), source_position (day as a number) …"""
     if not session().catalog.tableExists(LOADED_ROWS):
         return []
-    first_day, limit = state.fact("first_day") or "", dates.shift(ds, -settings().reach_days)
+    first_day, limit = state.fact("first_day") or "", dates.shift(ds, -company().reach_days)
     wanted = f"feed = '{feed.name}' and load_date = '{ds}' and event_date >= '{first_day}' and event_date < '{limit}'"
     days = [r[0] for r in session().sql(f"select distinct event_date from {LOADED_ROWS} where {wanted}").collect()]
     if not days:
@@ -78,7 +78,7 @@ def _oldest_loaded(ds: str, first: str, start: str, first_day: str) -> list[str]
     """The oldest day before `start` that a new row of the loads first … ds states, if any."""
     if not session().catalog.tableExists(LOADED_ROWS):
         return []
-    limit = dates.shift(first, -settings().reach_days)
+    limit = dates.shift(first, -company().reach_days)
     oldest = session().sql(
         f"select min(l.event_date) from (select * from {LOADED_ROWS} where load_date between '{first}' and '{ds}' "
         f"and event_date >= '{first_day}' and event_date < '{start}') l "

@@ -11,8 +11,8 @@ from pathlib import Path
 from ingestion.feeds import COMBINED, DIGEST, WRITTEN
 from ingestion.guess import guess_column, guess_country, guess_key, guess_time, rank_time, snake
 from ingestion.proposal import REVIEW, Found, Guess, name_fault
+from warehouse.company import company
 from warehouse.errors import PlatformError
-from warehouse.settings import settings
 
 SAMPLE_LINES = 1000
 DELIMITERS = (",", "\t", ";", "|")
@@ -81,7 +81,7 @@ def _log_found(columns: list[Guess], rows: list[dict], pairs: list[tuple], notes
     if pattern and format_ != "combined":
         pairs.append(("timestamp_format", pattern, REVIEW))
     if not zoned:
-        pairs.append(("timestamp_zone", settings().tz, f"{REVIEW}: the times carry no offset"))
+        pairs.append(("timestamp_zone", company().timezone, f"{REVIEW}: the times carry no offset"))
     key = guess_key([c for c in columns if c.name != at], "", rows) if format_ != "combined" else []
     comment = f"{REVIEW}: a guess from names and {len(rows)} lines"
     if not key:

@@ -15,11 +15,11 @@ from ingestion.masks import redact
 from ingestion.privacy import decrypt, payload_row, read_keys
 from ingestion.protect import unseal_payload
 from warehouse import state
+from warehouse.company import company
 from warehouse.dates import parse_ds
 from warehouse.errors import PlatformError, shown
 from warehouse.keys import key_path
 from warehouse.session import session
-from warehouse.settings import settings
 
 RELEASABLE = ("future", "too_late", "missing_field", "unknown_value")
 SHOWN_CHARS = 400
@@ -97,7 +97,7 @@ def masked(feed: LogFeed, text: str | None) -> str:
         except (ValueError, AttributeError):
             return f"({len(text):,} characters that cannot be taken apart; the feed has {', '.join(sorted(hidden))})"
         text = json.dumps(row, ensure_ascii=False)
-    shown = redact(text, feed.country or settings().country)
+    shown = redact(text, feed.country or company().country)
     return shown if len(shown) <= SHOWN_CHARS else f"{shown[:SHOWN_CHARS]}… ({len(text):,} characters)"
 
 

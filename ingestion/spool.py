@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from ingestion.feeds import FilesFeed
+from warehouse.company import company
 from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError, shown
 from warehouse.settings import settings
@@ -77,7 +78,7 @@ def _must_be_usable(feed: FilesFeed, name: str, day: str) -> None:
         raise PlatformError(
             f"{where} has a name that is no UTF-8, which no table can hold: rename it, then run again"
         ) from None
-    if not _is_day(day, settings().late_days, settings().tz):
+    if not _is_day(day, company().late_days, company().timezone):
         raise PlatformError(
             f"{where} has the day {day} in its name, which is none: rename it to the day on which it arrived, then run again"
         )

@@ -1,6 +1,5 @@
 """The contracts of the exports: `exports.yml`, read and checked as `feeds.yml` is."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,9 +7,9 @@ from pydantic import Field, model_validator
 
 from ingestion.feeds import CONNECTION, Strict, sentence
 from warehouse import declarations
+from warehouse.company import folder
 from warehouse.errors import unknown
 
-PATH = Path(__file__).with_name("exports.yml")
 # Names become part of the names of staging tables, which a database cuts in silence after 63 characters.
 NAME = r"^[a-z][a-z0-9_]{0,31}$"
 TYPE = r"^(VARCHAR\(\d+\)|DECIMAL\(\d+,\d+\)|BOOLEAN|SMALLINT|INT|BIGINT|DOUBLE|DATE|TIMESTAMP)$"
@@ -55,11 +54,11 @@ class Target(Strict):
 
 
 def load_targets(path: Path | None = None) -> dict[str, Target]:
-    """Name → target, in the order of the file (MDP_EXPORTS, else the shipped one).
+    """Name → target, in the order of the file (default: exports.yml of the company's folder).
 
     Every fault of the file is said in one PlatformError, a sentence each.
     """
-    path = path or Path(os.environ.get("MDP_EXPORTS") or PATH)
+    path = path or folder() / "exports.yml"
     return declarations.read(
         path, "export", Target.model_validate, lambda name, fault: f"export {name}: {_sentence(fault)}"
     )

@@ -16,11 +16,11 @@ from datetime import UTC
 from ingestion.door import judge, line_text
 from ingestion.feeds import KafkaFeed
 from warehouse import jars
+from warehouse.company import company
 from warehouse.connections import broker
 from warehouse.dates import day_bounds_utc
 from warehouse.errors import PlatformError
 from warehouse.session import session
-from warehouse.settings import settings
 
 FULL = 100_000  # records of a batch that is followed: until then it is taken again, larger
 # Kafka hands out 500 records and 1 MiB at a time unless asked for more: half the speed.
@@ -43,7 +43,7 @@ def fix_inputs(feed: KafkaFeed, ds: str, first: str | None, last: dict | None, a
     there, or if it has dropped records that were never loaded; `accept_gap` goes on without them and notes the loss.
     """
     held, later = watermarks(feed), offsets_at(feed, _end_of(ds))
-    begin = offsets_at(feed, day_bounds_utc(first, settings().tz)[0]) if first and not last else {}
+    begin = offsets_at(feed, day_bounds_utc(first, company().timezone)[0]) if first and not last else {}
     before = last["ends"] if last else {p: min(begin.get(p, low), high) for p, (low, high) in held.items()}
     starts, gaps = _starts(feed, ds, before, held, accept_gap)
     ends = {p: max(starts[p], min(later.get(p, high), high)) for p, (_, high) in held.items()}
@@ -102,7 +102,7 @@ def grow(feed: KafkaFeed, ds: str, inputs: dict, at_most: int, accept_gap: bool 
 
 def _end_of(ds: str):
     """The first moment after the day, in UTC."""
-    return day_bounds_utc(ds, settings().tz)[1]
+    return day_bounds_utc(ds, company().timezone)[1]
 
 
 def batches(starts: Offsets, ends: Offsets, at_most: int) -> list[dict]:
@@ -142,7 +142,7 @@ def still_held(feed: KafkaFeed, inputs: dict) -> bool:
 def read(feed: KafkaFeed, ds: str, first: str | None, batch: dict):
     """The judged frame of one batch; a record of an earlier day than `first` counts as arrived on that day."""
     jars.require("kafka")
-    conf, spark, cluster = settings(), session(), broker(feed.connection)
+    spark, cluster = session(), broker(feed.connection)
     ranges = {key: json.dumps({feed.topic: batch[key]}) for key in ("from", "to")}
     options = {
         "kafka.bootstrap.servers": cluster.servers, "kafka.isolation.level": "read_committed",
@@ -161,16 +161,16 @@ def read(feed: KafkaFeed, ds: str, first: str | None, batch: dict):
         columns = "value binary, topic string, partition int, offset bigint, timestamp timestamp"
         records = spark.createDataFrame([], columns)
     # what was stamped on the day itself, nearly all of a daily load, needs no calendar
-    newest = f"timestamp >= timestamp '{day_bounds_utc(ds, conf.tz)[0]:%Y-%m-%d %H:%M:%S}'"
-    day = f"date_format(from_utc_timestamp(timestamp, '{conf.tz}'), 'yyyy-MM-dd')"
+    newest = f"timestamp >= timestamp '{day_bounds_utc(ds, company().timezone)[0]:%Y-%m-%d %H:%M:%S}'"
+    day = f"date_format(from_utc_timestamp(timestamp, '{company().timezone}'), 'yyyy-MM-dd')"
     lines = records.selectExpr(
         "cast(value as string) as value", "topic as source", "partition as source_partition", "offset as source_position",
         f"if({newest}, '{ds}', greatest('{first or ''}', least('{ds}', {day}))) as received_date",
     )  # fmt: skip
     low, high = (
-        f"if(received_date = '{ds}', to_utc_timestamp(cast(date_add(date '{ds}', {n}) as timestamp), '{conf.tz}'), "
-        f"to_utc_timestamp(cast(date_add(received_date, {n}) as timestamp), '{conf.tz}')) as {name}"
-        for n, name in ((-conf.late_days, "low"), (1, "high"))
+        f"if(received_date = '{ds}', to_utc_timestamp(cast(date_add(date '{ds}', {n}) as timestamp), '{company().timezone}'), "
+        f"to_utc_timestamp(cast(date_add(received_date, {n}) as timestamp), '{company().timezone}')) as {name}"
+        for n, name in ((-company().late_days, "low"), (1, "high"))
     )
     return judge(lines.selectExpr("*", low, high), feed, *ORIGIN)
 

@@ -3,14 +3,18 @@
 The work is a plain `dbt build`, printed as it is run, so that an analyst can type it again inside `dbt_project/`.
 """
 
+import json
 import os
 import shutil
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 
 from ingestion import late
 from mdp import warm
-from warehouse import leases, ops, stages, state
+from ml.score import make_missing_tables
+from warehouse import leases, ops, parts, stages, state
+from warehouse.company import company, folder, staged
 from warehouse.errors import BrokenOff, PlatformError, unknown
 from warehouse.login import thrift_password
 from warehouse.session import require_engine, require_sql_door
@@ -18,7 +22,7 @@ from warehouse.settings import PROJECT, settings
 
 # Layer, a stage of warehouse/stages.py → what `dbt build` selects.
 LAYERS = {
-    "cleaned": ("path:models/staging", "path:models/cleaned"),
+    "cleaned": ("package:company", "path:models/input", "path:models/cleaned"),
     "features": ("path:models/features", "path:models/labels"),
     "marts": ("path:models/marts",),
 }
@@ -38,9 +42,13 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
     with leases.lock(f"build {name}"):
         if name == "cleaned":
             late.note_reach(ds, from_ds)
+        if name == "marts":
+            make_missing_tables(ds)
         taken_back = [day for day in state.published_days("marts") if (from_ds or ds) <= day and name != "marts"]
         with stages.rewriting(name, ds, from_ds) as (first, last):
-            run_dbt(["build", "--exclude-resource-type", "unit_test", "--select", *LAYERS[name]], first, last)
+            left_out = parts.excluded()
+            exclude = ["--exclude", *left_out] if left_out else []
+            run_dbt(["build", "--exclude-resource-type", "unit_test", "--select", *LAYERS[name], *exclude], first, last)
         if name == "cleaned":
             late.note_released(ds)
         for day in {*taken_back, last}:
@@ -50,7 +58,7 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
 
 def dbt_environment() -> dict[str, str]:
     """What dbt_project/profiles.yml reads; `mdp env` prints the same for a shell."""
-    conf = settings()
+    conf, declared = settings(), company()
     state_dir = conf.home / "dbt" / "state"
     password = thrift_password(conf)  # by this name dbt keeps it out of its logs and its manifest
     return ({"DBT_ENV_SECRET_THRIFT_PASSWORD": password} if password else {}) | {
@@ -63,10 +71,27 @@ def dbt_environment() -> dict[str, str]:
         "MDP_THRIFT_HOST": conf.thrift_host,
         "MDP_THRIFT_PORT": str(conf.thrift_port),
         "MDP_THRIFT_USER": conf.thrift_user,
-        "MDP_TZ": conf.tz,
-        "MDP_LATE_DAYS": str(conf.late_days),
-        "MDP_REACH_DAYS": str(conf.reach_days),
+        "MDP_DBT_PACKAGES": str(_lay_out_company(conf.home / "dbt" / "packages")),
+        "MDP_INPUT": json.dumps({entity: [asdict(each) for each in fed] for entity, fed in staged().items()}),
+        "MDP_TZ": declared.timezone,
+        "MDP_LATE_DAYS": str(declared.late_days),
+        "MDP_REACH_DAYS": str(declared.reach_days),
+        "MDP_PAID_CHANNELS": json.dumps(declared.paid_channels),
     }
+
+
+def _lay_out_company(packages: Path) -> Path:
+    """Make the company's staging models a dbt package in `packages`, by a link: what is edited there is what is built."""
+    package = packages / "company"
+    package.mkdir(parents=True, exist_ok=True)
+    described, staging = package / "dbt_project.yml", package / "staging"
+    text = "name: company\nversion: '1.0.0'\nmodel-paths: [staging]\n"
+    if not described.exists() or described.read_text() != text:
+        described.write_text(text)
+    if not staging.is_symlink() or staging.readlink() != folder() / "staging":
+        staging.unlink(missing_ok=True)
+        staging.symlink_to(folder() / "staging")
+    return packages
 
 
 def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:

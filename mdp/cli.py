@@ -308,7 +308,7 @@ def feed_list() -> None:
 
 @feed_app.command("check")
 def feed_check(
-    file: Annotated[Path | None, typer.Argument(help="default: MDP_FEEDS, else the shipped one")] = None,
+    file: Annotated[Path | None, typer.Argument(help="default: the company's feeds.yml")] = None,
 ) -> None:
     """Check a feeds file and say what each feed reads and protects; all faults at once, with exit code 1."""
     from mdp import feeds

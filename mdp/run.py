@@ -20,8 +20,8 @@ from ingestion.feeds import load_feeds
 from ingestion.targets import load_targets
 from mdp import stack, warm
 from mdp.airflow import Airflow
-from ml.models import load_models
 from warehouse import dates, engine, leases, stages, state, supervise
+from warehouse.company import check_home
 from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
@@ -115,6 +115,7 @@ def _prepare(ds, from_ds, sample_options, timing):
 
 def refuse_early(ds: str | None, from_ds: str | None, sample_days: int) -> None:
     """Raise PlatformError, before anything is started, for a day that the source cannot have, or a source without an address."""
+    check_home()
     asked = [dates.parse_ds(day) for day in (from_ds, ds) if day]
     if len(asked) == 2:
         dates.days(*asked)
@@ -184,7 +185,7 @@ def _training_day() -> str | None:
     could name none.
     """
     newest = state.newest("gate_features")
-    for model in set(load_models()) - state.promoted_models():
+    for model in set(stages.models()) - state.promoted_models():
         off = state.last_off(f"train.{model}")
         if off is None or (off.possible_from or newest) <= newest:
             return newest
@@ -315,7 +316,7 @@ def _report(dag: str, tasks: list[dict], seen: set, day: str, timing: Timing) ->
 def _report_off(task_id: str, day: str) -> None:
     """Say why a model is off; a training that was skipped because the model has a champion is no news."""
     stage = task_id.replace("score.", "predictions.")
-    if off := state.off(day).get(stage):
+    if off := stages.off(day).get(stage):
         console.print(f"  [yellow]off[/yellow] {task_id:<20} {off}")
 
 

@@ -19,6 +19,7 @@ import psutil
 
 from mdp.build import dbt_environment
 from warehouse import engine, state, supervise
+from warehouse.company import company, folder
 from warehouse.engine import check_home, free_port
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, record_service, service_process, stop_service
@@ -167,7 +168,11 @@ def shell_exports() -> str:
     found = (
         dbt_environment()
         | ({"MDP_FIRST_DAY": first_day} if first_day else {})
-        | {k: v for k, v in airflow_environment(conf, port).items() if k.startswith("AIRFLOW") or k == "MDP_HOME"}
+        | {
+            k: v
+            for k, v in airflow_environment(conf, port).items()
+            if k.startswith("AIRFLOW") or k in ("MDP_HOME", "MDP_COMPANY")
+        }
     )
     return "\n".join(f"export {key}={shlex.quote(value)}" for key, value in sorted(found.items()))
 
@@ -223,7 +228,7 @@ def airflow_environment(conf: Settings, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__PARALLELISM": "4",
-        "AIRFLOW__CORE__DEFAULT_TIMEZONE": conf.tz,
+        "AIRFLOW__CORE__DEFAULT_TIMEZONE": company().timezone,
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "True" if conf.schedule else "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",  # only because everything binds to loopback
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
@@ -239,6 +244,7 @@ def airflow_environment(conf: Settings, port: int) -> dict[str, str]:
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "MDP_HOME": str(conf.home),
+        "MDP_COMPANY": str(folder()),
     }
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     return env | given

@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from expectations.rules import NOT_JUDGED
-from warehouse import state, tables
+from warehouse import parts, stages, state, tables
+from warehouse.company import check_home, company
 from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
@@ -33,6 +34,7 @@ class Day:
 
 def gather(ds: str) -> Day:
     """Read the day's figures from warehouse, state database, model registry and, for a sample company, its truth."""
+    check_home()
     spark = session()
     gates: dict[str, Counter] = {}
     for verdict in state.verdicts(ds):
@@ -43,22 +45,33 @@ def gather(ds: str) -> Day:
         f"select segment, strategy, n_customers, revenue_90d_cny from {tables.MARTS_SEGMENT_SUMMARY} "
         f"where ds = '{ds}' order by revenue_90d_cny desc"
     ).collect()
-    plan = spark.sql(
-        f"select p.channel, cast(p.spend_cny as double) spend_cny, cast(p.expected_return_cny as double) return_cny, "
-        f"cast(c.spend_cny as double) spent_cny, p.shadow_price_cny, p.floor_cny, p.cap_cny, p.budget_cny "
-        f"from {tables.PREDICTIONS_BUDGET} p left join {tables.FEATURES_CHANNEL_DAY} c "
-        f"on c.channel = p.channel and c.ds = p.ds where p.ds = '{ds}' order by p.spend_cny desc"
-    ).collect()
-    contacts = spark.sql(
-        f"select count(*) n, sum(case when datediff(best_contact_date, '{ds}') <= {CONTACT_SOON_DAYS} then 1 else 0 end) "
-        f"soon from {tables.PREDICTIONS_CHURN} where ds = '{ds}'"
-    ).first()
+    never = parts.off()
+    plan = (
+        []
+        if tables.PREDICTIONS_BUDGET in never
+        else spark.sql(
+            f"select p.channel, cast(p.spend_cny as double) spend_cny, cast(p.expected_return_cny as double) return_cny, "
+            f"cast(c.spend_cny as double) spent_cny, p.shadow_price_cny, p.floor_cny, p.cap_cny, p.budget_cny "
+            f"from {tables.PREDICTIONS_BUDGET} p left join {tables.FEATURES_CHANNEL_DAY} c "
+            f"on c.channel = p.channel and c.ds = p.ds where p.ds = '{ds}' order by p.spend_cny desc"
+        ).collect()
+    )
+    contacts = (
+        {}
+        if tables.PREDICTIONS_CHURN in never
+        else spark.sql(
+            f"select count(*) n, sum(case when datediff(best_contact_date, '{ds}') <= {CONTACT_SOON_DAYS} then 1 else 0 end) "
+            f"soon from {tables.PREDICTIONS_CHURN} where ds = '{ds}'"
+        )
+        .first()
+        .asDict()
+    )
     from ml import consent, registry
 
     models = {row["model"]: row for row in registry.list_models()}
     return Day(
-        ds, state.loads(ds), gates, segments, consent.n_left_out(ds), models, plan, contacts.asDict(), state.exports(ds),
-        state.off(ds), _truth([r.asDict() for r in plan]) if settings().sample else {},
+        ds, state.loads(ds), gates, segments, consent.n_left_out(ds), models, plan, contacts, state.exports(ds),
+        stages.off(ds), _truth([r.asDict() for r in plan]) if settings().sample else {},
     )  # fmt: skip
 
 
@@ -128,8 +141,8 @@ def figures(day: Day) -> dict[str, float]:
 
 def render(day: Day) -> str:
     """The summary as text for a terminal (rich markup)."""
-    parts = [f"\n[bold]{day.ds}: what the day came to[/bold]", _intake(day), _gates(day), _segments(day), _models(day)]
-    return "\n".join([*parts, _plan(day), _advice(day)])
+    said = [f"\n[bold]{day.ds}: what the day came to[/bold]", _intake(day), _gates(day), _segments(day), _models(day)]
+    return "\n".join(filter(None, [*said, _plan(day), _advice(day)]))
 
 
 def _intake(day: Day) -> str:
@@ -163,7 +176,7 @@ def _order(item) -> int:
 
 def _segments(day: Day) -> str:
     lines = [
-        f"           {r.segment:<22} {r.n_customers:>7,} customers  {float(r.revenue_90d_cny):>14,.0f} CNY in 90 days"
+        f"           {r.segment:<22} {r.n_customers:>7,} customers  {_money(r.revenue_90d_cny, 14)} in 90 days"
         for r in day.segments
     ]
     if day.n_left_out is not None:
@@ -194,7 +207,7 @@ def _models(day: Day) -> str:
     if "plan" in t:
         p = t["plan"]
         lines.append(
-            f"           budget plan: truly returns {p['true_return']:,.0f} CNY, the true optimum {p['optimum_return']:,.0f} "
+            f"           budget plan: truly returns {_money(p['true_return'])}, the true optimum {p['optimum_return']:,.0f} "
             f"({p['ratio']:.1%})"
         )
     return "[bold]Models[/bold]\n" + "\n".join(lines)
@@ -202,6 +215,8 @@ def _models(day: Day) -> str:
 
 def _plan(day: Day) -> str:
     if not day.plan:
+        if tables.PREDICTIONS_BUDGET in parts.off():
+            return ""
         return "[bold]Budget plan for tomorrow[/bold]\n           none: see above"
     lines = [_planned(f"{r.channel:<18}", r.spend_cny, r.spent_cny, r.return_cny) for r in day.plan[:SHOWN]]
     if rest := day.plan[SHOWN:]:
@@ -214,7 +229,7 @@ def _plan(day: Day) -> str:
 
 def _planned(name: str, spend: float, spent: float | None, gain: float) -> str:
     before = f"{spent:,.0f}" if spent is not None else "?"
-    return f"           {name} spend {float(spend):>9,.0f} CNY (today {before:>8})  → expected return {float(gain):>9,.0f} CNY"
+    return f"           {name} spend {_money(spend, 9)} (today {before:>8})  → expected return {_money(gain, 9)}"
 
 
 def _advice(day: Day) -> str:
@@ -234,15 +249,20 @@ def _advice(day: Day) -> str:
         )
     moves = sorted(((float(r.spend_cny) - r.spent_cny, r.channel) for r in day.plan if r.spent_cny), reverse=True)
     if moves and moves[0][0] > 0 > moves[-1][0]:
-        gain = float(day.plan[0].shadow_price_cny)
+        gain, unit = float(day.plan[0].shadow_price_cny), company().currency
         worth = "more budget would pay" if gain > 1.005 else "more budget would not pay"
         advice.append(
-            f"Shift money from {moves[-1][1]} ({moves[-1][0]:+,.0f} CNY) to {moves[0][1]} ({moves[0][0]:+,.0f} CNY). One more "
-            f"CNY of budget would return {gain:.2f} CNY: {worth}"
+            f"Shift money from {moves[-1][1]} (-{_money(-moves[-1][0])}) to {moves[0][1]} (+{_money(moves[0][0])}). One more "
+            f"{unit} of budget would return {gain:.2f} {unit}: {worth}"
         )
     if day.exports:
         advice.append(f"Audiences with consent: {settings().exports_dir}/{day.ds}/")
     return "[bold]What to do[/bold]\n" + "\n".join(f"         • {line.rstrip('.')}." for line in advice)
+
+
+def _money(amount, width: int = 0) -> str:
+    """An amount in the company's currency, for people."""
+    return f"{float(amount):>{width},.0f} {company().currency}"
 
 
 def _sentence(text: str) -> str:

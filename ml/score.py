@@ -8,8 +8,8 @@ cloudpickle.
 import pickle
 
 from ml import consent, registry
-from ml.models import ModelSpec, get_model
-from ml.train import TRAINING
+from ml.models import ModelSpec, get_model, load_models
+from ml.train import TRAINING, refuse_if_off
 from warehouse import leases, stages, state
 from warehouse.dates import shift
 from warehouse.errors import NotYet, PlatformError
@@ -22,6 +22,7 @@ def score(model: str, ds: str) -> str:
     partition is empty, and what follows goes on without.
     """
     spec = get_model(model)
+    refuse_if_off(model)
     stages.require(f"predictions.{model}", ds)
     champion, off = registry.champion(model), state.last_off(TRAINING + model)
     if champion is None and off is None:
@@ -45,6 +46,16 @@ def score(model: str, ds: str) -> str:
             replace_partition(predictions, table, ds)
     note = f", the baseline ({spec.baseline})" if champion.is_baseline else ""
     return f"{table} of {ds} is scored with {model} version {champion.version}{note}."
+
+
+def make_missing_tables(ds: str) -> None:
+    """Make the prediction tables of models that this company never had; whoever reads them finds no row."""
+    from warehouse.partitions import replace_partition
+    from warehouse.session import session
+
+    for spec in load_models().values():
+        if not session().catalog.tableExists(spec.predictions.table):
+            replace_partition(_no_rows(spec), spec.predictions.table, ds)
 
 
 def _no_rows(spec: ModelSpec):

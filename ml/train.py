@@ -25,10 +25,10 @@ from ml.splits import (
     split_followup,
     split_snapshot,
 )
-from warehouse import stages, state
+from warehouse import parts, stages, state
+from warehouse.company import company
 from warehouse.dates import shift
 from warehouse.errors import NotYet, PlatformError, Skipped
-from warehouse.settings import settings
 
 NEXT = "next_"  # before the name of an outcome: it came after the day of its row
 TRAINING = "train."  # before the model's name: the stage under which a training that cannot be yet is noted
@@ -57,10 +57,11 @@ def train(model: str, ds: str, dry: bool = False, missing: bool = False) -> Outc
     has a champion.
     """
     spec = get_model(model)
+    refuse_if_off(model)
     stages.require(f"predictions.{model}", ds)  # what a model may be scored on it may learn from, and nothing else
     if missing and registry.champion(model):
         raise Skipped(f"{model} has a champion")
-    late_days = settings().late_days
+    late_days = company().late_days
     last = last_mature_day(spec, ds, late_days)
     try:
         refuse_too_young(spec, state.fact("first_day") or last, ds, late_days)
@@ -117,6 +118,12 @@ def still_there(spec: ModelSpec, wanted: list[str], but: list[str]) -> list[str]
     from warehouse.session import session
 
     return [column for column in session().table(spec.features.table).columns if column in extra]
+
+
+def refuse_if_off(model: str) -> None:
+    """Raise NotYet if the company has not the data that the model needs."""
+    if why := parts.off().get(f"predictions.{model}"):
+        raise NotYet(f"{model} is off: {why}")
 
 
 def _read(table: str, from_ds: str, to_ds: str, columns: list[str], ds: str):

@@ -18,6 +18,7 @@ from sample.parameters import HISTORY_DAYS, SIZE
 from sample.population import Population, World, build_population, n_registered
 from sample.shopping import Orders, orders_of
 from sample.spool import FEEDS, LONGEST_WAY, Lines, Spool, ads_lines, web_lines
+from warehouse.company import company
 from warehouse.connections import database
 from warehouse.errors import PlatformError, unknown
 from warehouse.settings import settings
@@ -51,7 +52,7 @@ def create(
     _refuse_future(days - 1)
     _spool().clear()
     truth.clear()
-    world = World(seed, customers, intensity, settings().tz)
+    world = World(seed, customers, intensity, company().timezone)
     return _live({"world": asdict(world), "newest": -1, "defects": {}, "next": None}, days - 1, progress)
 
 
@@ -193,13 +194,13 @@ def _write_crm(tables: dict) -> None:
 
 def _refuse_future(day: int) -> None:
     # The one place that asks for the present: Airflow would never start a run for a day that has not been.
-    today = datetime.now(ZoneInfo(settings().tz)).date().isoformat()
+    today = datetime.now(ZoneInfo(company().timezone)).date().isoformat()
     if clock.ds_of(day) >= today:
         raise PlatformError(f"{clock.ds_of(day)} is not over yet: the sample company cannot live a day of the future")
 
 
 def _spool() -> Spool:
-    return Spool(settings().spool_uri, settings().sample_dir / "state", settings().tz)
+    return Spool(settings().spool_uri, settings().sample_dir / "state", company().timezone)
 
 
 def _file() -> Path:

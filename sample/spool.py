@@ -30,7 +30,7 @@ _CLEAN, _DUPLICATE, _NULL_USER, _NO_SUBJECT, _OUTLIER, _LATE, _TOO_LATE, _MALFOR
 _SHARES = {_DUPLICATE: 0.01, _NULL_USER: 0.01, _NO_SUBJECT: 0.001, _OUTLIER: 0.002, _LATE: 0.015, _TOO_LATE: 0.0005}
 _MALFORMED_SHARE = 0.003
 _NEXT_DAY_SHARE = 0.3  # of the duplicates
-LATE_DAYS, TOO_LATE_DAYS = (1, 3), (4, 6)  # the platform's default MDP_LATE_DAYS is 3
+LATE_DAYS, TOO_LATE_DAYS = (1, 3), (4, 6)  # late_days of the sample company is 3
 LONGEST_WAY = 1 + TOO_LATE_DAYS[1]  # days until a day's last line has arrived: a click after midnight that is too late
 _OFFSET_HOURS = (None, 0, 9, -5)  # a phone's own zone; None: the company's
 _OFFSET_SHARES = np.array([0.7, 0.16, 0.08, 0.06])

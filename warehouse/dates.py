@@ -1,4 +1,4 @@
-"""Business days: `ds` is a calendar day in MDP_TZ, timestamps are UTC.
+"""Business days: `ds` is a calendar day in the company's time zone, timestamps are UTC.
 
 No function here asks for the present time; the day is always an argument.
 """

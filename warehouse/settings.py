@@ -4,11 +4,9 @@ Laptop and cluster differ only here: without MDP_CONNECT_URL and MDP_THRIFT_HOST
 ports come from `run.json`; with them nothing local is started.
 """
 
-import functools
 import os
 import sys
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
 
 from warehouse.errors import PlatformError
@@ -22,10 +20,6 @@ class Settings:
     """Typed settings; paths are absolute, `None` means "not set by the user"."""
 
     home: Path
-    tz: str
-    country: str
-    late_days: int
-    reach_days: int
     connect_url: str
     thrift_host: str
     thrift_port: int
@@ -43,9 +37,7 @@ class Settings:
     engine_memory: str
     quick_compiler: bool
     sample: bool
-    profiling_by_consent: bool
     schedule: str | None
-    closed_days: frozenset[str]
     webhook: str | None
 
     @property
@@ -77,10 +69,6 @@ def settings() -> Settings:
     sample = (env("MDP_SAMPLE") or "on").lower() not in ("off", "0", "false", "no")
     return Settings(
         home=home,
-        tz=_zone(env("MDP_TZ") or "Asia/Shanghai"),
-        country=_country(env("MDP_COUNTRY") or "CN"),
-        late_days=whole("MDP_LATE_DAYS", 3),
-        reach_days=whole("MDP_REACH_DAYS", 30),
         connect_url=env("MDP_CONNECT_URL") or f"sc://127.0.0.1:{ports.get('connect', 15002)}",
         thrift_host=env("MDP_THRIFT_HOST") or "127.0.0.1",
         thrift_port=whole("MDP_THRIFT_PORT", ports.get("thrift", 10000)),
@@ -98,9 +86,7 @@ def settings() -> Settings:
         engine_memory=env("MDP_ENGINE_MEMORY") or "2g",
         quick_compiler=_choice("MDP_ENGINE_COMPILER", "quick", "full") == "quick",
         sample=sample,
-        profiling_by_consent=_choice("MDP_PROFILING", "all", "consent") == "consent",
         schedule=None if (env("MDP_SCHEDULE") or "none").lower() == "none" else env("MDP_SCHEDULE"),
-        closed_days=_days("MDP_CLOSED_DAYS"),
         webhook=env("MDP_ALERT_WEBHOOK") or None,
     )
 
@@ -112,23 +98,6 @@ def load_env_file() -> None:
         from dotenv import load_dotenv
 
         load_dotenv(path, override=False)
-
-
-@functools.cache
-def _span(text: str) -> frozenset[str]:
-    """The days of `text`: a day, or two days with .. between; ValueError if it is neither."""
-    first, _, last = text.strip().partition("..")
-    begin, end = date.fromisoformat(first), date.fromisoformat(last or first)
-    return frozenset((begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1))
-
-
-def _days(name: str) -> frozenset[str]:
-    try:
-        return frozenset().union(*(_span(part) for part in (os.environ.get(name) or "").split(",") if part.strip()))
-    except ValueError:
-        raise PlatformError(
-            f"{name} is {os.environ[name]!r}: write days and spans, for example 2026-02-16..2026-02-22, 2026-05-01"
-        ) from None
 
 
 def whole(name: str, default: int) -> int:
@@ -147,19 +116,3 @@ def _choice(name: str, *allowed: str) -> str:
     if text not in allowed:
         raise PlatformError(f"{name}={text!r} must be {' or '.join(allowed)}")
     return text
-
-
-def _country(code: str) -> str:
-    if not (len(code) == 2 and code.isascii() and code.isalpha() and code.isupper()):
-        raise PlatformError(f"MDP_COUNTRY={code!r} is not a country: use the two letters of ISO 3166, such as CN or DE")
-    return code
-
-
-def _zone(name: str) -> str:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise PlatformError(f"MDP_TZ={name!r} is not a time zone: use a name such as Asia/Shanghai or UTC") from None
-    return name

@@ -14,9 +14,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from warehouse import dates, state, tables
+from warehouse import dates, parts, state, tables
+from warehouse.company import check_home, company
 from warehouse.errors import unknown
-from warehouse.settings import settings
 
 LOAD, WINDOW, DAY = "load", "window", "day"
 
@@ -65,20 +65,34 @@ def typed(name: str, ds: str, from_ds: str | None = None) -> str:
 
 def require(name: str, ds: str, from_ds: str | None = None) -> None:
     """Raise PlatformError naming the command to run, unless all that stage `name` needs is whole for `ds`, or off."""
+    check_home()
+    is_off = off(ds)
     for needed in STAGES[name].needs:
-        state.require(needed, dates.parse_ds(ds), typed(needed, ds, from_ds))
+        if needed not in is_off:
+            state.require(needed, dates.parse_ds(ds), typed(needed, ds, from_ds))
 
 
 def status(name: str, ds: str) -> tuple[bool, str]:
     """Whether what needs stage `name` of `ds` may start, and a sentence that says so."""
     if name not in STAGES:
         raise unknown("stage", name, STAGES)
-    why_off = state.off(dates.parse_ds(ds)).get(name)
+    why_off = off(dates.parse_ds(ds)).get(name)
     if why_off:
         return True, f"{name} of {ds} is off: {why_off}"
     if state.is_published(name, ds):
         return True, f"{name} of {ds} is whole"
     return False, f"{name} of {ds} is not whole yet: `{typed(name, ds)}` makes it so"
+
+
+def off(ds: str) -> dict[str, state.Off]:
+    """Stage → why it writes nothing on `ds`: the company has not what it needs, or there is too little so far."""
+    return {name: state.Off(name, ds, why, None) for name, why in parts.off().items() if name in STAGES} | state.off(ds)
+
+
+def models() -> list[str]:
+    """The models for which the company has the data."""
+    is_off = parts.off()
+    return [model for model in MODELS if f"predictions.{model}" not in is_off]
 
 
 def followers(name: str) -> list[str]:
@@ -104,7 +118,7 @@ def rewrites(name: str, ds: str, from_ds: str | None = None) -> tuple[str, str]:
 
 def _window_start(ds: str, from_ds: str | None = None) -> str:
     """The first day of the late window, or of the rows that came later still (ingestion/late.py)."""
-    late, _ = dates.late_window(ds, settings().late_days, from_ds)
+    late, _ = dates.late_window(ds, company().late_days, from_ds)
     late = min(late, state.reach(from_ds or ds, ds) or late)
     return max(late, state.fact("first_day") or late)
 
@@ -162,7 +176,7 @@ def was_begun_after(ds: str) -> bool:
 
 def missing(ds: str) -> str:
     """The first stage that is not whole for a day that is unfinished."""
-    return next(name for name in STAGES if not state.is_published(name, ds) and name not in state.off(ds))
+    return next(name for name in STAGES if not state.is_published(name, ds) and name not in off(ds))
 
 
 def day_to_take_up() -> str | None:

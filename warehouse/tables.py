@@ -1,8 +1,8 @@
 """The names of layers and tables, each written once; a drift test holds dbt, suites and models.yml to them."""
 
-RAW, QUARANTINE, STAGING, CLEANED = "raw", "quarantine", "staging", "cleaned"
+RAW, QUARANTINE, STAGING, INPUT, CLEANED = "raw", "quarantine", "staging", "input", "cleaned"
 FEATURES, LABELS, PREDICTIONS, MARTS, OPS = "features", "labels", "predictions", "marts", "ops"
-LAYERS = (RAW, QUARANTINE, STAGING, CLEANED, FEATURES, LABELS, PREDICTIONS, MARTS, OPS)
+LAYERS = (RAW, QUARANTINE, STAGING, INPUT, CLEANED, FEATURES, LABELS, PREDICTIONS, MARTS, OPS)
 
 RAW_CUSTOMERS = "raw.crm__customers"
 RAW_PRODUCTS = "raw.crm__products"

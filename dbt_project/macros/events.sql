@@ -9,11 +9,10 @@
   Lines without user and device are left out before: nothing can be said about whom they are about. Both kinds of dropped
   lines are counted in cleaned.dropped_rows.
 
-  relation   a staging model of log lines
+  relation   an entity of log lines (models/input)
   columns    the columns to be kept; they also break ties
-  condition  which lines, e.g. "event_type = 'click'"
 -#}
-{% macro first_received(relation, columns, condition='true') -%}
+{% macro first_received(relation, columns) -%}
 select {{ columns | join(', ') }}, event_date as ds from (
     select
         {{ columns | join(', ') }}, event_date, received_date,
@@ -25,7 +24,6 @@ select {{ columns | join(', ') }}, event_date as ds from (
     where load_date >= '{{ shift_ds(from_ds(), -late_days()) }}'
         and received_date between '{{ shift_ds(from_ds(), -late_days()) }}' and '{{ shift_ds(to_ds(), late_days()) }}'
         and (customer_id is not null or device_id is not null)
-        and {{ condition }}
 ) lines
 where event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
     and (received_before_date is null or datediff(received_date, received_before_date) > {{ late_days() }})

@@ -3,7 +3,7 @@
   row of a table: what states a day of the range is there, what was loaded on the newest day for a day before the range is
   there already or is counted. (Rows are counted once, however often they were read.)
 -#}
--- depends_on: {{ ref('stg_loaded_rows') }}
+-- depends_on: {{ ref('loaded_rows') }}
 {%- set window -%}
 load_date >= '{{ shift_ds(from_ds(), -late_days()) }}'
     and received_date between '{{ from_ds() }}' and '{{ shift_ds(to_ds(), late_days()) }}'
@@ -16,26 +16,21 @@ select
     sum(n_rows) as n_lines_missing
 
 from (
-    select 'events' as table_name, event_date as ds, count(*) as n_rows
-    from {{ ref('stg_web__events') }} where {{ window }} group by event_date
-
-    union all
-    select case when event_type = 'click' then 'clicks' else 'impressions' end as table_name, event_date as ds, count(*) as n_rows
-    from {{ ref('stg_ads__events') }} where {{ window }}
-    group by case when event_type = 'click' then 'clicks' else 'impressions' end, event_date
-
     {% for table_name in ['events', 'impressions', 'clicks'] %}
+    select '{{ table_name }}' as table_name, event_date as ds, count(*) as n_rows
+    from {{ ref('input__' ~ table_name) }} where {{ window }} group by event_date
+
     union all
     select '{{ table_name }}' as table_name, ds, -count(*) as n_rows from {{ ref(table_name) }} where {{ range }} group by ds
-    {% endfor %}
 
     union all
+    {% endfor %}
     select table_name, ds, -n_rows as n_rows
     from {{ ref('dropped_rows') }} where {{ range }} and reason in ('no_identity', 'duplicate')
 
     union all
     select table_name, event_date as ds, count(distinct row_key) as n_rows
-    from {{ ref('stg_loaded_rows') }}
+    from {{ ref('loaded_rows') }}
     where load_date >= '{{ from_ds() }}' and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
         and table_name in ('{{ keyed_tables() | join("', '") }}')
     group by table_name, event_date
@@ -47,8 +42,8 @@ from (
 
     union all
     select loaded.table_name, '{{ to_ds() }} and before' as ds, count(distinct loaded.row_key) as n_rows
-    from (select * from {{ ref('stg_loaded_rows') }} where {{ loaded_for_days_before(to_ds()) }}) loaded
-    left join ({{ known_on_days_before(ref('stg_loaded_rows'), to_ds()) }}) known
+    from (select * from {{ ref('loaded_rows') }} where {{ loaded_for_days_before(to_ds()) }}) loaded
+    left join ({{ known_on_days_before(ref('loaded_rows'), to_ds()) }}) known
         on known.table_name = loaded.table_name and known.row_key = loaded.row_key and known.event_date = loaded.event_date
     where known.row_key is null
     group by loaded.table_name

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mdp.build import dbt_environment
 from warehouse import tables
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ def manifest(tmp_path_factory):
     target = tmp_path_factory.mktemp("dbt")
     done = subprocess.run(
         [str(Path(sys.executable).parent / "dbt"), "parse", "--target-path", str(target), "--log-path", str(target)],
-        cwd=PROJECT / "dbt_project", env=os.environ | {"DBT_PROFILES_DIR": str(PROJECT / "dbt_project")},
+        cwd=PROJECT / "dbt_project", env=os.environ | dbt_environment(),
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:]

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from ingestion import privacy, quarantine, run, status
-from ingestion.feeds import PATH, load_feeds
+from ingestion.feeds import load_feeds
+from tests.companies import FEEDS, declare
 from tests.conftest import SERVICES_REQUIRED
 from warehouse import stages, state
 from warehouse.errors import PlatformError
@@ -22,7 +23,7 @@ JSON, CSV, ACCESS = "try__lines", "try__sheet", "try__access"
 @pytest.fixture
 def spool(spark, tmp_path, monkeypatch):
     """The spool of three feeds, one per format, with a state database of their own."""
-    events = yaml.safe_load(PATH.read_text())["web__events"]
+    events = yaml.safe_load(FEEDS.read_text())["web__events"]
     text = {"type": "string", "class": "internal"}
     blocks = {
         JSON: events | {"directory": JSON, "pattern": JSON + "-{date}*"},
@@ -46,9 +47,10 @@ def spool(spark, tmp_path, monkeypatch):
         },
     }  # fmt: skip
     (tmp_path / "feeds.yml").write_text(yaml.safe_dump(blocks, sort_keys=False))
-    names = {"FEEDS": "feeds.yml", "KEY_FILE": "a.key", "SPOOL_URI": "spool"}
+    names = {"KEY_FILE": "a.key", "SPOOL_URI": "spool"}
     for name, path in names.items():
         monkeypatch.setenv(f"MDP_{name}", str(tmp_path / path))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     feeds = load_feeds()
     for name in feeds:

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from ingestion import collect, commit, jdbc, privacy, run
-from ingestion.feeds import PATH, JdbcFeed, load_feeds
+from ingestion.feeds import JdbcFeed, load_feeds
+from tests.companies import FEEDS, declare
 from warehouse import leases, stages, state
 from warehouse.connections import database
 from warehouse.errors import PlatformError
@@ -20,7 +21,7 @@ EVENTS, BUYERS, BOUGHT = "try__events", "try__buyers", "try__purchases"
 @pytest.fixture
 def world(spark, tmp_path, monkeypatch):
     """Three feeds with tables, spool and state database of their own, on the session's engine."""
-    blocks = yaml.safe_load(PATH.read_text())
+    blocks = yaml.safe_load(FEEDS.read_text())
     events = blocks["web__events"] | {"directory": EVENTS, "pattern": EVENTS + "-{date}*.jsonl"}
     mine = {
         EVENTS: events,
@@ -31,7 +32,7 @@ def world(spark, tmp_path, monkeypatch):
     mine[BUYERS]["columns"] = {c: buyers[c] for c in ("customer_id", "phone", "email", "id_number", "latitude")}
     path = tmp_path / "feeds.yml"
     path.write_text(yaml.safe_dump(mine, sort_keys=False))
-    monkeypatch.setenv("MDP_FEEDS", str(path))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     feeds = load_feeds()
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "a.key"))

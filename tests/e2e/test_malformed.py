@@ -5,6 +5,7 @@ import yaml
 
 from ingestion import privacy, run
 from ingestion.feeds import load_feeds
+from tests.companies import declare
 from tests.e2e.malformed import DAY, GOOD, RULES, TYPES, combined_lines, csv_lines, json_lines
 from warehouse import state
 from warehouse.keys import key_path
@@ -44,8 +45,9 @@ def format_(request, spark, tmp_path, monkeypatch):
     block = {"kind": "files", "directory": "bad", "pattern": "bad-{date}*", "subject": None} | FEEDS[request.param]
     (tmp_path / "feeds.yml").write_text(yaml.safe_dump({name: block}, sort_keys=False))
     (tmp_path / "spool" / "bad").mkdir(parents=True)
-    for key, value in {"FEEDS": "feeds.yml", "KEY_FILE": "a.key", "SPOOL_URI": "spool"}.items():
+    for key, value in {"KEY_FILE": "a.key", "SPOOL_URI": "spool"}.items():
         monkeypatch.setenv(f"MDP_{key}", str(tmp_path / value))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     yield request.param
     feed = load_feeds()[name]

@@ -6,6 +6,7 @@ import pytest
 
 from ingestion import flume, infer, run, sqoop
 from ingestion.feeds import load_feeds
+from tests.companies import declare
 from tests.proposals import EVENTS, sample
 
 DAY = "2026-01-31"
@@ -35,7 +36,7 @@ def take_in(text: str, tmp_path, monkeypatch) -> dict:
     """Write the blocks to a feeds file and load the day from it; returns name → outcome."""
     path = tmp_path / "feeds.yml"
     path.write_text(text)
-    monkeypatch.setenv("MDP_FEEDS", str(path))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     return {result["feed"]: result for result in run.ingest(DAY, feeds=list(load_feeds()))}
 
 

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from ingestion import drift, privacy, quarantine, run
 from ingestion.feeds import WRITTEN, load_feeds
 from mdp import show
+from tests.companies import declare
 from warehouse import stages, state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
@@ -69,8 +70,9 @@ NAMES = st.builds(
 def spool(spark, tmp_path, monkeypatch):
     """The spool of a feed that takes any name with a day in it, with a state database of its own."""
     (tmp_path / "feeds.yml").write_text(yaml.safe_dump({NAMED: BLOCK, SHEET: SHEET_BLOCK}, sort_keys=False))
-    for name, path in {"FEEDS": "feeds.yml", "KEY_FILE": "a.key", "SPOOL_URI": "spool"}.items():
+    for name, path in {"KEY_FILE": "a.key", "SPOOL_URI": "spool"}.items():
         monkeypatch.setenv(f"MDP_{name}", str(tmp_path / path))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     for name in ("named", "sheet"):
         (tmp_path / "spool" / name).mkdir(parents=True)

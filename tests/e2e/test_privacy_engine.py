@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from ingestion import masks, privacy, protect, reveal, rotate, run
-from ingestion.feeds import PATH, load_feeds
+from ingestion.feeds import load_feeds
+from tests.companies import FEEDS, declare
 from tests.conftest import PROJECT, mdp
 from tests.unit.test_masks import TEXTS, TEXTS_OF, UNTOUCHED
 from warehouse import keys, leases, stages, state
@@ -26,7 +27,7 @@ ID_NUMBERS = {f"c{i}": f"11010119900307{i:04d}" for i in range(20)}
 @pytest.fixture
 def world(spark, tmp_path, monkeypatch):
     """Two feeds, as a file says that commands read, too: buyers with a secret, events with free text."""
-    blocks = yaml.safe_load(PATH.read_text())
+    blocks = yaml.safe_load(FEEDS.read_text())
     mine = {
         EVENTS: blocks["web__events"] | {"directory": EVENTS, "pattern": EVENTS + "-{date}*.jsonl"},
         BUYERS: blocks["crm__customers"] | {"table": "hide_buyers"},
@@ -35,7 +36,7 @@ def world(spark, tmp_path, monkeypatch):
     mine[BUYERS]["columns"] = {c: buyers[c] for c in ("customer_id", "phone", "id_number")}
     path = tmp_path / "feeds.yml"
     path.write_text(yaml.safe_dump(mine, sort_keys=False))
-    monkeypatch.setenv("MDP_FEEDS", str(path))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "ring.key"))
     monkeypatch.setenv("MDP_SPOOL_URI", str(tmp_path / "spool"))

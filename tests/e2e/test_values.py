@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ingestion import run
 from ingestion.feeds import load_feeds
+from tests.companies import declare
 from tests.e2e.oracle import HELD, of_json, of_text
 
 DAY, ZONE = "2024-03-05", "Europe/London"
@@ -102,8 +103,9 @@ def load(spark, tmp_path, monkeypatch, format_: str, files: dict[str, bytes]) ->
              "multi_line": format_ == "csv"}  # fmt: skip
     (tmp_path / "feeds.yml").write_text(yaml.safe_dump({name: block}, sort_keys=False))
     (tmp_path / "spool" / "values").mkdir(parents=True)
-    for key, value in {"FEEDS": "feeds.yml", "KEY_FILE": "a.key", "SPOOL_URI": "spool"}.items():
+    for key, value in {"KEY_FILE": "a.key", "SPOOL_URI": "spool"}.items():
         monkeypatch.setenv(f"MDP_{key}", str(tmp_path / value))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     for file, content in files.items():
         (tmp_path / "spool" / "values" / f"values-{DAY}-{file}").write_bytes(content)

@@ -6,9 +6,10 @@ import pytest
 
 from expectations.rules import chance
 from expectations.scope import Scope, Volume
+from tests.companies import declare
 from warehouse import tables
+from warehouse.company import company
 from warehouse.errors import PlatformError
-from warehouse.settings import settings
 
 DS = "2026-02-17"
 
@@ -40,8 +41,8 @@ def test_a_silent_day_is_an_outage_of_a_large_company_and_chance_in_a_small_one(
 @pytest.mark.parametrize(
     ("gate", "table"), [*LOGS, ("raw", tables.RAW_CHANNEL_SPEND), ("cleaned", tables.CLEANED_CHANNEL_SPEND)]
 )
-def test_a_closed_day_is_missed_by_nobody(monkeypatch, gate, table):
-    monkeypatch.setenv("MDP_CLOSED_DAYS", "2026-01-01, 2026-02-16..2026-02-22")
+def test_a_closed_day_is_missed_by_nobody(tmp_path, monkeypatch, gate, table):
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["2026-01-01", "2026-02-16..2026-02-22"]))
     closed = rules(gate, table, scope(200))
     assert "freshness" not in closed and closed["optional"]
     assert "volume" not in closed or closed["volume"].arguments["min_value"] <= 0
@@ -71,9 +72,9 @@ def test_no_share_is_so_loose_that_it_cannot_fail():
             ] == []
 
 
-def test_closed_days_are_read_or_refused(monkeypatch):
-    monkeypatch.setenv("MDP_CLOSED_DAYS", "2026-01-01, 2026-02-27..2026-03-01")
-    assert sorted(settings().closed_days) == ["2026-01-01", "2026-02-27", "2026-02-28", "2026-03-01"]
-    monkeypatch.setenv("MDP_CLOSED_DAYS", "spring festival")
-    with pytest.raises(PlatformError, match="MDP_CLOSED_DAYS is 'spring festival': write days and spans"):
-        settings()
+def test_closed_days_are_read_or_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["2026-01-01", "2026-02-27..2026-03-01"]))
+    assert sorted(company().closed) == ["2026-01-01", "2026-02-27", "2026-02-28", "2026-03-01"]
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["spring festival"]))
+    with pytest.raises(PlatformError, match="company.yml, line .*: closed 'spring festival' is no day and no span"):
+        company()

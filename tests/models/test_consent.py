@@ -6,6 +6,7 @@ import pytest
 
 from ingestion import audiences
 from ml import consent
+from tests.companies import declare
 from tests.gates.good_tables import DS, GOOD
 from warehouse import partitions, tables
 
@@ -24,7 +25,6 @@ PEOPLE = ["always", "since_the_21st", "no_more", "never", "unknown", None]
 @pytest.fixture
 def features(spark, monkeypatch):
     """Rows of two days about everybody and about nobody known."""
-    monkeypatch.setenv("MDP_TZ", "Asia/Shanghai")
     monkeypatch.setattr(partitions, "read_days", lambda table, from_ds, to_ds: spark.sql(CUSTOMERS))
     rows = [(who, ds, 1.0) for ds in ("2024-08-20", "2024-08-21") for who in PEOPLE]
     return spark.createDataFrame(rows, "customer_id string, ds string, x double")
@@ -35,12 +35,12 @@ def kept(frame) -> set[tuple]:
 
 
 def test_without_the_declaration_everybody_is_in(features, monkeypatch):
-    monkeypatch.delenv("MDP_PROFILING", raising=False)
+    monkeypatch.delenv("MDP_COMPANY", raising=False)
     assert len(kept(features)) == 12 and consent.n_left_out("2024-08-27") is None
 
 
-def test_a_row_counts_from_the_day_of_the_consent_and_no_more_once_it_is_taken_back(features, monkeypatch):
-    monkeypatch.setenv("MDP_PROFILING", "consent")
+def test_a_row_counts_from_the_day_of_the_consent_and_no_more_once_it_is_taken_back(features, tmp_path, monkeypatch):
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, profiling="consent"))
     assert kept(features) == {
         ("always", "2024-08-20"), ("always", "2024-08-21"), ("since_the_21st", "2024-08-21"),
         (None, "2024-08-20"), (None, "2024-08-21"),
@@ -50,13 +50,13 @@ def test_a_row_counts_from_the_day_of_the_consent_and_no_more_once_it_is_taken_b
     assert consent.leave_out(channels, "2024-08-27").count() == 12, "rows about channels are about nobody"
 
 
-def test_the_gate_asks_for_no_prediction_about_who_does_not_consent_and_refuses_one(spark, monkeypatch):
+def test_the_gate_asks_for_no_prediction_about_who_does_not_consent_and_refuses_one(spark, tmp_path, monkeypatch):
     from expectations.predictions import suites
     from expectations.validate import judge
     from tests.gates.good_tables import make_good_scope
     from tests.gates.test_suites import on_views
 
-    monkeypatch.setenv("MDP_PROFILING", "consent")
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, profiling="consent"))
     for table, query in GOOD.items():
         spark.sql(query).createOrReplaceTempView(table.replace(".", "__"))
     consenting = f"select *, customer_id <> 'c4' as has_profiling_consent from ({GOOD[tables.CLEANED_CUSTOMERS]})"
@@ -66,14 +66,14 @@ def test_the_gate_asks_for_no_prediction_about_who_does_not_consent_and_refuses_
     without = f"select * from ({GOOD[tables.PREDICTIONS_CHURN]}) where customer_id <> 'c4'"
     spark.sql(without).createOrReplaceTempView("predictions__churn")
     assert [v.rule for v in judge(chosen) if not v.success] == []
-    monkeypatch.setenv("MDP_PROFILING", "all")
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, profiling="all"))
     chosen = [on_views(s) for s in suites(make_good_scope()) if s.table == tables.PREDICTIONS_CHURN]
     assert [v.rule for v in judge(chosen) if not v.success] == ["churn_risk_30d_missing", "model_version_missing"]
 
 
 @pytest.mark.parametrize(("declared", "written"), [("all", ["a", "b"]), ("consent", ["a"])])
 def test_an_audience_is_of_those_who_consent_now(spark, monkeypatch, tmp_path, declared, written):
-    monkeypatch.setenv("MDP_PROFILING", declared)
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, profiling=declared))
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     crm = "select * from values ('a', true, true), ('b', true, false), ('c', false, true) as crm " \
           "(customer_id, consent_marketing, consent_profiling)"  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from tests.companies import declare
 from tests.conftest import PROJECT, mdp
 from tests.e2e.privacy import glance
 from warehouse.runfile import read_run, service_process
@@ -95,9 +96,10 @@ class Crashes:
         blocks["crash__twice"] = BLOCKS["files"]
         for name in [name for name, block in blocks.items() if block["kind"] == "kafka"]:
             blocks[name] = blocks[name] | {"max_messages": batch}
-        (home / "feeds.yml").write_text(yaml.safe_dump(blocks, sort_keys=False))
+        (home / "company").mkdir()
+        (home / "company" / "feeds.yml").write_text(yaml.safe_dump(blocks, sort_keys=False))
         self.env = {
-            "MDP_HOME": str(home), "MDP_FEEDS": str(home / "feeds.yml"), "MDP_SPOOL_URI": str(home / "sample" / "spool"),
+            "MDP_HOME": str(home), "MDP_COMPANY": declare(home / "company"), "MDP_SPOOL_URI": str(home / "sample" / "spool"),
             "MDP_KEY_FILE": str(home / "a.key"), "MDP_SHOP_URL": mariadb.jdbc_url, "MDP_SHOP_USER": mariadb.user,
             "MDP_SHOP_PASSWORD_FILE": str(home / "password"), "MDP_KAFKA_SERVERS": kafka.bootstrap,
             "MDP_ENGINE_MEMORY": memory, "MDP_ENGINE_COMPILER": compiler,

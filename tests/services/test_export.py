@@ -20,6 +20,7 @@ import yaml
 
 from ingestion import publish, staging
 from ingestion.export import export
+from tests.companies import declare
 from tests.conftest import PROJECT, mdp
 from warehouse import databases, state
 from warehouse.errors import PlatformError
@@ -85,7 +86,7 @@ def world(request, connectors, spark, tmp_path, monkeypatch):
     server = request.getfixturevalue(request.param)
     for name, value in {
         "MDP_TO_URL": server.jdbc_url, "MDP_TO_USER": server.user, "MDP_TO_PASSWORD": server.password,
-        "MDP_STATE_URL": f"sqlite:///{tmp_path}/state.db", "MDP_EXPORTS": str(tmp_path / "exports.yml"),
+        "MDP_STATE_URL": f"sqlite:///{tmp_path}/state.db", "MDP_COMPANY": declare(tmp_path),
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     made = World(server, spark, tmp_path)

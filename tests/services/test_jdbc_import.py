@@ -13,6 +13,7 @@ import yaml
 from ingestion import jdbc, privacy, run, status
 from ingestion.feeds import JdbcFeed, load_feeds
 from ingestion.jdbc_source import Source
+from tests.companies import declare as company_of
 from warehouse import stages, state
 from warehouse.connections import Database
 from warehouse.errors import PlatformError
@@ -462,7 +463,7 @@ def feeds_file(tmp_path, monkeypatch, spark):
     def declare(**blocks) -> dict:
         path = tmp_path / "feeds.yml"
         path.write_text(yaml.safe_dump(blocks, sort_keys=False))
-        monkeypatch.setenv("MDP_FEEDS", str(path))
+        monkeypatch.setenv("MDP_COMPANY", company_of(tmp_path))
         made.update(blocks)
         return load_feeds()
 

@@ -8,6 +8,7 @@ import pytest
 
 from ingestion import flume, run, sqoop
 from ingestion.feeds import load_feeds
+from tests.companies import declare
 
 DAY = "2026-01-31"
 
@@ -47,7 +48,7 @@ def test_an_options_file_becomes_a_feed_that_loads(shop, spark, tmp_path, monkey
     assert "key: [order_id, line_no]  # the database's primary key" in made.text
     feeds = tmp_path / "feeds.yml"
     feeds.write_text(made.text)
-    monkeypatch.setenv("MDP_FEEDS", str(feeds))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     feed = load_feeds()["shop__orders"]
     assert {name: column.type for name, column in feed.columns.items()} == {
         "line_no": "int", "order_id": "bigint", "phone": "string", "total": "decimal(12,2)", "changed_at": "timestamp",
@@ -92,7 +93,7 @@ def test_a_flume_agents_topics_become_feeds_that_load(connectors, kafka, spark, 
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("MDP_KAFKA_PASSWORD", kafka.password)
     monkeypatch.setenv("MDP_KAFKA_CA_FILE", str(kafka.ca_file))
-    monkeypatch.setenv("MDP_FEEDS", str(tmp_path / "feeds.yml"))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "a.key"))
     (tmp_path / "feeds.yml").write_text(made.text)

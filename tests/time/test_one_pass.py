@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.companies import declare
 from tests.conftest import PROJECT, mdp
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -143,9 +144,9 @@ def test_an_event_that_was_held_back_and_released_counts_on_its_own_day(one_pass
     assert query(one_pass, in_cleaned) == [OWN_DAY]
 
 
-def test_a_row_of_a_table_that_comes_late_counts_on_its_day_or_is_held_until_it_is_released(one_pass):
+def test_a_row_of_a_table_that_comes_late_counts_on_its_day_or_is_held_until_it_is_released(one_pass, tmp_path):
     """Two orders of long ago are first loaded with the newest day: one within reach, one not."""
-    late = {"late-near": "2024-03-15", "late-far": "2024-03-04"}
+    late, reaching = {"late-near": "2024-03-15", "late-far": "2024-03-04"}, declare(tmp_path, reach_days=14)
     rows = " ".join(
         f"union all (select * except (order_id, ordered_at), '{name}' as order_id, timestamp '{day} 04:00:00' as ordered_at "
         "from {old} order by order_id limit 1)"
@@ -153,7 +154,7 @@ def test_a_row_of_a_table_that_comes_late_counts_on_its_day_or_is_held_until_it_
     )
     as_they_are = "select * except (order_id, ordered_at), order_id, ordered_at from {old}"
     live(one_pass, "rewrite", AFTER, "raw.crm__orders", f"{as_they_are} {rows}")
-    live(one_pass, "rebuild", "-", AFTER, MDP_REACH_DAYS="14")
+    live(one_pass, "rebuild", "-", AFTER, MDP_COMPANY=reaching)
     orders = "from cleaned.orders where order_id like 'late-%' order by order_id desc"
     in_cleaned = f"select concat(order_id, ' ', ds) {orders}"
     counted = f"from cleaned.dropped_rows where ds = '{AFTER}' and reason = 'too_late'"
@@ -161,16 +162,16 @@ def test_a_row_of_a_table_that_comes_late_counts_on_its_day_or_is_held_until_it_
     assert query(one_pass, in_cleaned) == ["late-near 2024-03-15"]
     assert query(one_pass, dropped) == ["orders too_late 1"]
 
-    said = mdp("quarantine", "list", home=one_pass, MDP_REACH_DAYS="14").stdout
+    said = mdp("quarantine", "list", home=one_pass, MDP_COMPANY=reaching).stdout
     assert re.search(rf"crm__orders +{AFTER} +too_late +1 +0 +0", said), said
     held = ("--feed", "crm__orders", "--ds", AFTER)
-    said = mdp("quarantine", "show", *held, home=one_pass, MDP_REACH_DAYS="14").stdout
+    said = mdp("quarantine", "show", *held, home=one_pass, MDP_COMPANY=reaching).stdout
     assert f"orders/late-far:20240304  too_late\n    orders of 2024-03-04, first loaded on {AFTER}" in said
-    mdp("quarantine", "release", *held, "--row", "orders/late-far:20240304", home=one_pass, MDP_REACH_DAYS="14")
-    live(one_pass, "rebuild", "-", AFTER, MDP_REACH_DAYS="14")
+    mdp("quarantine", "release", *held, "--row", "orders/late-far:20240304", home=one_pass, MDP_COMPANY=reaching)
+    live(one_pass, "rebuild", "-", AFTER, MDP_COMPANY=reaching)
     assert query(one_pass, in_cleaned) == ["late-near 2024-03-15", "late-far 2024-03-04"]
     assert query(one_pass, dropped) == []
-    assert "crm__orders" not in mdp("quarantine", "list", home=one_pass, MDP_REACH_DAYS="14").stdout
+    assert "crm__orders" not in mdp("quarantine", "list", home=one_pass, MDP_COMPANY=reaching).stdout
 
 
 def query(home: Path, sql: str) -> list[str]:

@@ -12,6 +12,7 @@ import sys
 
 import pytest
 
+from tests.companies import declare
 from tests.conftest import PROJECT
 
 PROBE = """
@@ -51,7 +52,8 @@ except ValueError as error:
 
 @pytest.fixture(scope="module", params=["Asia/Shanghai", "America/New_York", "UTC"])
 def said(request, tmp_path_factory):
-    env = os.environ | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")), "MDP_TZ": request.param,
+    company = declare(tmp_path_factory.mktemp("company"), timezone=request.param)
+    env = os.environ | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")), "MDP_COMPANY": company,
                         "MDP_SCHEDULE": "30 1 * * *", "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}  # fmt: skip
     done = subprocess.run([sys.executable, "-c", PROBE], cwd=PROJECT, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

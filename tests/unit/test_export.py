@@ -4,8 +4,9 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from ingestion.targets import PATH, load_targets, pick
+from ingestion.targets import load_targets, pick
 from mdp import show
+from tests.companies import EXPORTS, declare
 from warehouse import databases, state
 from warehouse.connections import database
 from warehouse.errors import PlatformError
@@ -16,7 +17,7 @@ DAY = "2024-03-05"
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
-    for name in ("MDP_STATE_URL", "MDP_CRM_URL", "MDP_EXPORTS"):
+    for name in ("MDP_STATE_URL", "MDP_CRM_URL", "MDP_COMPANY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -57,7 +58,7 @@ def test_the_shipped_exports_hold():
     ],
 )
 def test_a_wrong_key_gets_a_sentence(tmp_path, change, said):
-    block = yaml.safe_load(PATH.read_text())["mdp_segments"] | change
+    block = yaml.safe_load(EXPORTS.read_text())["mdp_segments"] | change
     path = tmp_path / "exports.yml"
     path.write_text(yaml.safe_dump({"mine": block}))
     with pytest.raises(PlatformError) as caught:
@@ -65,17 +66,18 @@ def test_a_wrong_key_gets_a_sentence(tmp_path, change, said):
     assert str(caught.value).startswith("exports.yml: export mine: ") and said in str(caught.value)
 
 
-def test_all_faults_are_said_at_once_and_the_file_can_be_another(tmp_path, monkeypatch):
-    monkeypatch.setenv("MDP_EXPORTS", str(tmp_path / "other.yml"))
-    with pytest.raises(PlatformError, match="other.yml is missing: each export is declared there"):
+def test_all_faults_are_said_at_once_and_the_file_is_the_companys(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
+    (tmp_path / "exports.yml").unlink()
+    with pytest.raises(PlatformError, match="exports.yml is missing: each export is declared there"):
         load_targets()
-    (tmp_path / "other.yml").write_text("a: 1\nB: {}\n")
+    (tmp_path / "exports.yml").write_text("a: 1\nB: {}\n")
     with pytest.raises(PlatformError) as caught:
         load_targets()
     lines = str(caught.value).splitlines()
-    assert "other.yml: export a: must be a block of keys (line 1)" in lines
-    assert "other.yml: export B: the name must be lower-case letters, digits and _, 32 at most (line 2)" in lines
-    assert "other.yml: export B: key 'source' is missing; allowed keys:" in str(caught.value)
+    assert "exports.yml: export a: must be a block of keys (line 1)" in lines
+    assert "exports.yml: export B: the name must be lower-case letters, digits and _, 32 at most (line 2)" in lines
+    assert "exports.yml: export B: key 'source' is missing; allowed keys:" in str(caught.value)
 
 
 def test_an_unknown_export_lists_the_known():

@@ -11,6 +11,7 @@ from ingestion.feeds import load_feeds
 from ingestion.guess import guess_column, guess_time
 from ingestion.lines import ask_lines, date_pattern
 from ingestion.proposal import Guess, scalar, write_block
+from tests.companies import declare
 from tests.conftest import mdp
 from tests.proposals import feeds_of, sample
 from warehouse.errors import PlatformError
@@ -18,7 +19,7 @@ from warehouse.errors import PlatformError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_SPOOL_URI", "MDP_KAFKA_SERVERS", "MDP_FEEDS", "MDP_TZ", "MDP_COUNTRY"):
+    for name in ("MDP_SPOOL_URI", "MDP_KAFKA_SERVERS", "MDP_COMPANY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     return tmp_path
@@ -146,13 +147,13 @@ def test_blocks_round_trip_with_their_comments():
         ("SG", "8123 4567", "hash_and_mask"),
     ],
 )  # fmt: skip
-def test_a_phone_number_is_seen_in_the_companys_country(monkeypatch, country, value, action):
-    monkeypatch.setenv("MDP_COUNTRY", country)
+def test_a_phone_number_is_seen_in_the_companys_country(tmp_path, monkeypatch, country, value, action):
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, country=country))
     assert guess_column("ref", "string", [value]).action == action
 
 
 def test_a_block_says_by_which_country_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setenv("MDP_COUNTRY", "DE")
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path / "company", country="DE"))
     lines = [
         {"event_id": f"e{n}", "occurred_at": "2026-01-31T10:00:00Z", "phone": "0171 1234567", "note": "x"}
         for n in range(3)

@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from ingestion import collect, door, jdbc, plan, progress, spool, topics, values
-from ingestion.feeds import PATH, load_feeds, pick
+from ingestion.feeds import load_feeds, pick
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
+from tests.companies import FEEDS, declare
 from warehouse import state
 from warehouse.errors import PlatformError
 
@@ -20,10 +21,9 @@ NUMBER = {"type": "string", "class": "personal", "action": "hash_and_mask", "for
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_STATE_URL", "MDP_SPOOL_URI", "MDP_KEY_FILE", "MDP_CRM_URL", "MDP_COUNTRY"):
+    for name in ("MDP_STATE_URL", "MDP_SPOOL_URI", "MDP_KEY_FILE", "MDP_CRM_URL", "MDP_COMPANY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
-    monkeypatch.setenv("MDP_TZ", "Asia/Shanghai")
     monkeypatch.setattr(jdbc, "fix_inputs", lambda feed, first, ds, last: {"columns": {}})  # would ask the database
     return tmp_path
 
@@ -33,7 +33,7 @@ def home(tmp_path, monkeypatch):
 
 def _faults(tmp_path, change) -> str:
     """The message that a changed copy of two real feeds gives."""
-    blocks = yaml.safe_load(PATH.read_text())
+    blocks = yaml.safe_load(FEEDS.read_text())
     blocks = {name: blocks[name] for name in ("crm__customers", "crm__orders", "web__events")}
     change(blocks)
     path = tmp_path / "feeds.yml"
@@ -143,7 +143,7 @@ def test_a_wrong_key_gets_a_sentence(tmp_path, change, said):
 
 
 def test_a_country_is_the_columns_own_else_the_feeds_else_the_companys(tmp_path, monkeypatch):
-    blocks = yaml.safe_load(PATH.read_text())
+    blocks = yaml.safe_load(FEEDS.read_text())
     columns = blocks["crm__customers"]["columns"]
     blocks["crm__customers"]["country"] = "DE"
     columns["work"] = columns["phone"] | {"country_column": "city", "country": "AT"}
@@ -154,11 +154,11 @@ def test_a_country_is_the_columns_own_else_the_feeds_else_the_companys(tmp_path,
     found = {name: feeds["crm__customers"].country_of(name) for name in ("phone", "work", "home")}
     assert found == {"phone": ("DE", None), "work": ("AT", "city"), "home": ("CN", None)}
     assert feeds["web__events"].country_of("search_term") == ("CN", None)
-    monkeypatch.setenv("MDP_COUNTRY", "FR")
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path / "fr", country="FR"))
     assert load_feeds(path)["web__events"].country_of("search_term") == ("FR", None)
-    for wrong, said in (("France", "is not a country"), ("ZZ", "no phone numbers are known")):
-        monkeypatch.setenv("MDP_COUNTRY", wrong)
-        with pytest.raises(PlatformError, match=f"MDP_COUNTRY='{wrong}'.* {said}"):
+    for wrong, said in (("France", "country is 'France'"), ("ZZ", "no phone numbers are known")):
+        monkeypatch.setenv("MDP_COMPANY", declare(tmp_path / wrong, country=wrong))
+        with pytest.raises(PlatformError, match=f"company.yml.*{said}"):
             load_feeds(path)
 
 

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from ingestion import audiences, infer
-from ingestion.feeds import PATH, load_feeds
+from ingestion.feeds import load_feeds
 from mdp import run, show
+from tests.companies import FEEDS, declare
 from tests.conftest import mdp
 from warehouse import leases, state
 from warehouse.errors import PlatformError
@@ -16,7 +17,7 @@ from warehouse.errors import PlatformError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_STATE_URL", "MDP_FEEDS", "MDP_CRM_URL", "MDP_SAMPLE", "MDP_TZ", "MDP_EXPORTS"):
+    for name in ("MDP_STATE_URL", "MDP_COMPANY", "MDP_CRM_URL", "MDP_SAMPLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     return tmp_path
@@ -64,7 +65,7 @@ def test_infer_asks_for_values_as_a_load_would(product, kind, declared, sent):
 
 def test_feeds_without_customers_have_no_audience_and_the_day_goes_on(home, monkeypatch):
     assert audiences.missing() is None
-    blocks = yaml.safe_load(PATH.read_text())
+    blocks = yaml.safe_load(FEEDS.read_text())
     for change, said in (
         (lambda b: b.pop("crm__customers"), "no feed crm__customers reads a table"),
         (
@@ -75,8 +76,8 @@ def test_feeds_without_customers_have_no_audience_and_the_day_goes_on(home, monk
     ):
         mine = yaml.safe_load(yaml.safe_dump(blocks))
         change(mine)
-        (home / "mine.yml").write_text(yaml.safe_dump(mine))
-        monkeypatch.setenv("MDP_FEEDS", str(home / "mine.yml"))
+        monkeypatch.setenv("MDP_COMPANY", declare(home))
+        (home / "feeds.yml").write_text(yaml.safe_dump(mine))
         assert said in audiences.missing() and audiences.write_audiences("2024-03-05") == {}
 
 
@@ -132,5 +133,7 @@ def test_a_file_of_feeds_that_cannot_be_read_is_named(tmp_path, name, content):
 
 
 def test_a_setting_that_cannot_be_used_is_a_sentence_also_on_the_way_to_the_warm_interpreter(home):
-    said = mdp("summary", home=home, check=False, MDP_TZ="Mars")
-    assert said.returncode == 1 and said.stderr.startswith("error: MDP_TZ='Mars' is not a time zone")
+    said = mdp(
+        "ingest", "--ds", "2024-03-05", home=home, check=False, MDP_COMPANY=declare(home / "mars", timezone="Mars")
+    )
+    assert said.returncode == 1 and "company.yml, line 2: timezone is 'Mars', which is no time zone" in said.stderr

@@ -29,7 +29,7 @@ SECRET = "hunter2-s3cret"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_CORP_URL", "MDP_CRM_URL", "MDP_SPOOL_URI", "MDP_KAFKA_SERVERS", "MDP_FEEDS", "MDP_TZ"):
+    for name in ("MDP_CORP_URL", "MDP_CRM_URL", "MDP_SPOOL_URI", "MDP_KAFKA_SERVERS", "MDP_COMPANY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     return tmp_path

@@ -13,7 +13,7 @@ SECRET = "hunter2-s3cret"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_SPOOL_URI", "MDP_KAFKA_SERVERS", "MDP_FEEDS", "MDP_TZ"):
+    for name in ("MDP_SPOOL_URI", "MDP_KAFKA_SERVERS", "MDP_COMPANY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     return tmp_path
@@ -205,7 +205,10 @@ def test_topics_are_feeds(tmp_path, monkeypatch):
         "a1__test1": ("kafka", "test1"), "a1__test2": ("kafka", "test2"),
     }  # fmt: skip
     notes = "\n".join(made.notes)
-    assert notes.count("set: MDP_KAFKA_SERVERS=b1:9092,b2:9092") == 1 and "set: MDP_TZ=Europe/Berlin" in notes
+    assert (
+        notes.count("set: MDP_KAFKA_SERVERS=b1:9092,b2:9092") == 1
+        and "set in company.yml: timezone: Europe/Berlin" in notes
+    )
     assert f"{NOT_NEEDED}: a1.channels.c (kafka): what fills it is read itself" in notes
     assert f"{NONE}: a1.sinks.h.hdfs.round" in notes
     assert f"{NONE}: a1.sources.k.kafka.consumer.ssl.keystore.password" in notes

@@ -9,8 +9,9 @@ import yaml
 from pyarrow import fs
 
 from ingestion import jdbc, spool
-from ingestion.feeds import PATH, FilesFeed, JdbcFeed, load_feeds
+from ingestion.feeds import FilesFeed, JdbcFeed, load_feeds
 from ingestion.jdbc_source import Source
+from tests.companies import FEEDS
 from warehouse.connections import Database
 from warehouse.errors import PlatformError
 
@@ -84,7 +85,7 @@ def test_a_file_in_a_directory_that_is_a_pattern_is_read_aside(feed, tmp_path, m
     "place", ["name", "column", "table", "connection", "topic", "directory", "allowed", "format", "zone"]
 )
 def test_a_declaration_of_an_attacker_is_refused(tmp_path, place):
-    blocks = yaml.safe_load(PATH.read_text())
+    blocks = yaml.safe_load(FEEDS.read_text())
     table, files = blocks["crm__orders"], blocks["web__events"]
     topic = files | {"kind": "kafka", "topic": "t"}
     for key in ("directory", "pattern"):

@@ -33,7 +33,7 @@ def live_in(monkeypatch):
         monkeypatch.setattr(company, "_write_crm", lambda tables: written.update({home: tables}))
         return SimpleNamespace(home=home, spool=home / "sample" / "spool", tables=lambda: written[home])
 
-    for name in ("MDP_SPOOL_URI", "MDP_TZ", "MDP_CRM_URL"):
+    for name in ("MDP_SPOOL_URI", "MDP_COMPANY", "MDP_CRM_URL"):
         monkeypatch.delenv(name, raising=False)
     return move
 

@@ -32,7 +32,7 @@ def home(tmp_path, monkeypatch):
     """An empty state database; what a build does to tables is left out."""
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("MDP_SAMPLE", "off")
-    monkeypatch.delenv("MDP_LATE_DAYS", raising=False)
+    monkeypatch.delenv("MDP_COMPANY", raising=False)
     monkeypatch.setattr(build, "require_engine", lambda: None)
     monkeypatch.setattr(build, "run_dbt", lambda *arguments: None)
     monkeypatch.setattr(build, "late", SimpleNamespace(note_reach=lambda *days: None, note_released=lambda ds: None))

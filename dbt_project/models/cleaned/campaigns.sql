@@ -7,5 +7,5 @@ select
     ended_at,
     load_date as ds
 
-from {{ ref('stg_crm__campaigns') }}
+from {{ ref('input__campaigns') }}
 where load_date = '{{ to_ds() }}'

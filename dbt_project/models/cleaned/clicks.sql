@@ -6,9 +6,7 @@ with
 
 received_once as (
 
-    {{ first_received(
-        ref('stg_ads__events'), ['event_id', 'impression_id', 'occurred_at', 'customer_id', 'device_id'], "event_type = 'click'"
-    ) }}
+    {{ first_received(ref('input__clicks'), ['event_id', 'impression_id', 'occurred_at', 'customer_id', 'device_id']) }}
 
 )
 

@@ -8,9 +8,12 @@ with
 
 loaded as (
 
-    select * from {{ ref('stg_crm__customers') }}
+    select
+        *,
+        {{ business_date('registered_at') }} as registered_date
+    from {{ ref('input__customers') }}
     where load_date = '{{ to_ds() }}'
-        and registered_date <= '{{ to_ds() }}'
+        and {{ business_date('registered_at') }} <= '{{ to_ds() }}'
 
 )
 

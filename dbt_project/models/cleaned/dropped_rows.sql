@@ -6,23 +6,21 @@
   A row of a table that came too late for its day (macros/late.sql), or is of a day before the first, counts on the day of its
   load, because its own day is not built again.
 -#}
--- depends_on: {{ ref('orders') }}, {{ ref('order_items') }}, {{ ref('order_reversals') }}, {{ ref('stg_loaded_rows') }}
+-- depends_on: {{ ref('orders') }}, {{ ref('order_items') }}, {{ ref('order_reversals') }}, {{ ref('loaded_rows') }}
 with
 
 lines as (
 
+    {%- for entity in ['events', 'impressions', 'clicks'] %}
     select
-        'events' as table_name, event_id, occurred_at, event_date, received_date, load_date,
+        '{{ entity }}' as table_name, event_id, occurred_at, event_date, received_date, load_date,
         customer_id is null and device_id is null as is_without_identity
-    from {{ ref('stg_web__events') }}
+    from {{ ref('input__' ~ entity) }}
+    {%- if not loop.last %}
 
     union all
-
-    select
-        case when event_type = 'click' then 'clicks' else 'impressions' end as table_name,
-        event_id, occurred_at, event_date, received_date, load_date,
-        customer_id is null and device_id is null as is_without_identity
-    from {{ ref('stg_ads__events') }}
+    {%- endif %}
+    {%- endfor %}
 
 ),
 
@@ -55,7 +53,7 @@ reasoned as (
 
 known as (
 
-    {{ known_on_days_before(ref('stg_loaded_rows'), from_ds()) }}
+    {{ known_on_days_before(ref('loaded_rows'), from_ds()) }}
 
 ),
 
@@ -66,7 +64,7 @@ out_of_reach as (
         loaded.row_key,
         case when loaded.event_date < '{{ first_day() }}' then 'before_first_day' else 'too_late' end as reason,
         loaded.load_date
-    from (select * from {{ ref('stg_loaded_rows') }} where {{ loaded_for_days_before(from_ds()) }}) loaded
+    from (select * from {{ ref('loaded_rows') }} where {{ loaded_for_days_before(from_ds()) }}) loaded
     left join known
         on known.table_name = loaded.table_name and known.row_key = loaded.row_key and known.event_date = loaded.event_date
     where known.row_key is null

@@ -7,7 +7,7 @@ with
 
 received_once as (
 
-    {{ first_received(ref('stg_web__events'), [
+    {{ first_received(ref('input__events'), [
         'event_id', 'event_type', 'occurred_at', 'customer_id', 'device_id', 'session_id', 'is_logged_in', 'product_id',
         'search_term', 'order_id', 'duration_ms', 'platform',
     ]) }}

@@ -5,10 +5,10 @@ with
 
 received_once as (
 
-    {{ first_received(ref('stg_ads__events'), [
+    {{ first_received(ref('input__impressions'), [
         'event_id', 'impression_id', 'occurred_at', 'customer_id', 'device_id', 'campaign_id', 'channel', 'placement',
         'position', 'device_type', 'creative_format',
-    ], "event_type = 'impression'") }}
+    ]) }}
 
 )
 

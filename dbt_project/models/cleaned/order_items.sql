@@ -13,13 +13,13 @@ loaded as (
         quantity,
         unit_price_cny,
         ordered_at,
-        order_date,
+        event_date,
         row_number() over (
             partition by order_item_id order by load_date, updated_at, order_id, product_id, quantity, unit_price_cny
         ) as load_number
-    from {{ ref('stg_crm__order_items') }}
+    from {{ ref('input__order_items') }}
     where load_date >= '{{ from_ds() }}'
-        and order_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+        and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
 
 )
 
@@ -31,7 +31,7 @@ select
     quantity,
     unit_price_cny,
     ordered_at,
-    order_date as ds
+    event_date as ds
 
 from loaded
 where load_number = 1

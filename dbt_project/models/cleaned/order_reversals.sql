@@ -5,56 +5,21 @@
 -#}
 with
 
-cancelled as (
-
-    select
-        concat(order_id, '-cancelled') as reversal_id,
-        order_id,
-        cast(null as string) as order_item_id,
-        customer_id,
-        'cancelled' as reversal_kind,
-        amount_cny,
-        cancelled_at as reversed_at,
-        cancelled_date as reversed_date,
-        load_date
-    from {{ ref('stg_crm__orders') }}
-    where load_date >= '{{ from_ds() }}'
-        and cancelled_date between '{{ from_ds() }}' and '{{ to_ds() }}'
-
-),
-
-returned as (
-
-    select
-        concat(order_item_id, '-returned') as reversal_id,
-        order_id,
-        order_item_id,
-        customer_id,
-        'returned' as reversal_kind,
-        cast(quantity * unit_price_cny as decimal(18,2)) as amount_cny,
-        returned_at as reversed_at,
-        returned_date as reversed_date,
-        load_date
-    from {{ ref('stg_crm__order_items') }}
-    where load_date >= '{{ from_ds() }}'
-        and returned_date between '{{ from_ds() }}' and '{{ to_ds() }}'
-
-),
-
-reversed as (
-
-    select * from cancelled
-    union all
-    select * from returned
-
-),
-
 loaded as (
 
     select
-        reversed.*,
+        reversal_id,
+        order_id,
+        order_item_id,
+        customer_id,
+        reversal_kind,
+        amount_cny,
+        reversed_at,
+        event_date,
         row_number() over (partition by reversal_id order by load_date, reversed_at, amount_cny) as load_number
-    from reversed
+    from {{ ref('input__reversals') }}
+    where load_date >= '{{ from_ds() }}'
+        and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
 
 )
 
@@ -66,7 +31,7 @@ select
     reversal_kind,
     amount_cny,
     reversed_at,
-    reversed_date as ds
+    event_date as ds
 
 from loaded
 where load_number = 1

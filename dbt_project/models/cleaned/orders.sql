@@ -13,11 +13,11 @@ loaded as (
         ordered_at,
         channel,
         amount_cny,
-        order_date,
+        event_date,
         row_number() over (partition by order_id order by load_date, updated_at, amount_cny, customer_id, channel) as load_number
-    from {{ ref('stg_crm__orders') }}
+    from {{ ref('input__orders') }}
     where load_date >= '{{ from_ds() }}'
-        and order_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+        and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
 
 )
 
@@ -28,7 +28,7 @@ select
     channel,
     amount_cny,
     amount_cny <= 0 or amount_cny > {{ var('amount_outlier_cny') }} as is_amount_outlier,
-    order_date as ds
+    event_date as ds
 
 from loaded
 where load_number = 1

@@ -6,5 +6,5 @@ select
     price_cny,
     load_date as ds
 
-from {{ ref('stg_crm__products') }}
+from {{ ref('input__products') }}
 where load_date = '{{ to_ds() }}'

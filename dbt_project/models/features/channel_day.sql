@@ -22,7 +22,7 @@ organic_orders as (
         count(*) as n_orders
     from {{ ref('orders') }}
     where ds between '{{ first }}' and '{{ to_ds() }}'
-        and channel not in ('{{ var("paid_channels") | join("', '") }}')
+        and channel not in ('{{ paid_channels() | join("', '") }}')
     group by ds
 
 ),
@@ -46,8 +46,8 @@ paid as (
         demand.*,
         channels.channel
     from demand
-    lateral view explode(array('{{ var("paid_channels") | join("', '") }}')) channels as channel
-    where demand.ds >= '{{ from_ds() }}'
+    lateral view explode({{ paid_channels_array() }}) channels as channel
+    where demand.ds >= '{{ from_ds() }}' and channels.channel is not null
 
 )
 

@@ -9,7 +9,8 @@ calendar as (
     select channels.channel, span.ds
     from (select 1 as one) nothing
     lateral view explode({{ days_array(from_ds(), to_ds()) }}) span as ds
-    lateral view explode(array('{{ var("paid_channels") | join("', '") }}')) channels as channel
+    lateral view explode({{ paid_channels_array() }}) channels as channel
+    where channels.channel is not null
 
 ),
 

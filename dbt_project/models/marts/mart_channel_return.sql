@@ -2,7 +2,6 @@
   What each paid channel cost and brought, beside what the plan had proposed for it. One row per paid channel and day. The
   return is gross revenue attributed by the order's own channel; ROI is what came back per yuan beyond the yuan itself.
 -#}
-{{ config(alias='channel_return') }}
 with
 
 spent as (

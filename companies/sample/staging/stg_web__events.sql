@@ -2,7 +2,7 @@ with
 
 source as (
 
-    select * from {{ source('raw', 'ads__events') }}
+    select * from {{ source('raw', 'web__events') }}
 
 ),
 
@@ -11,24 +11,25 @@ renamed as (
     select
         ---------- ids
         event_id,
-        impression_id,
         user_id as customer_id,
         device_id,
-        campaign_id,
+        session_id,
+        product_id,
+        order_id,
 
         ---------- strings
         event_type,
-        channel,
-        placement,
-        device_type,
-        creative_format,
+        search_term,
+        platform,
 
         ---------- numerics
-        position,
+        duration_ms,
+
+        ---------- booleans
+        is_logged_in,
 
         ---------- timestamps and dates
         event_time as occurred_at,
-        {{ business_date('event_time') }} as event_date,
         received_date,
         ds as load_date
 

@@ -21,9 +21,6 @@ renamed as (
 
         ---------- timestamps and dates
         ordered_at,
-        {{ business_date('ordered_at') }} as order_date,
-        returned_at,
-        {{ business_date('returned_at') }} as returned_date,
         updated_at,
         ds as load_date
 

@@ -19,7 +19,7 @@ renamed as (
         spend_cny,
 
         ---------- dates
-        cast(spend_date as string) as spend_date,
+        spend_date,
         ds as load_date
 
     from source

@@ -32,7 +32,6 @@ renamed as (
 
         ---------- timestamps and dates
         registered_at,
-        {{ business_date('registered_at') }} as registered_date,
         membership_expires_at,
         membership_cancelled_at,
         consent_marketing_changed_at as marketing_consent_changed_at,

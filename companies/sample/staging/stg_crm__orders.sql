@@ -21,9 +21,6 @@ renamed as (
 
         ---------- timestamps and dates
         ordered_at,
-        {{ business_date('ordered_at') }} as order_date,
-        cancelled_at,
-        {{ business_date('cancelled_at') }} as cancelled_date,
         updated_at,
         ds as load_date
 

@@ -2,7 +2,7 @@ with
 
 source as (
 
-    select * from {{ source('raw', 'web__events') }}
+    select * from {{ source('raw', 'ads__events') }} where event_type = 'impression'
 
 ),
 
@@ -11,26 +11,22 @@ renamed as (
     select
         ---------- ids
         event_id,
+        impression_id,
         user_id as customer_id,
         device_id,
-        session_id,
-        product_id,
-        order_id,
+        campaign_id,
 
         ---------- strings
-        event_type,
-        search_term,
-        platform,
+        channel,
+        placement,
+        device_type,
+        creative_format,
 
         ---------- numerics
-        duration_ms,
-
-        ---------- booleans
-        is_logged_in,
+        position,
 
         ---------- timestamps and dates
         event_time as occurred_at,
-        {{ business_date('event_time') }} as event_date,
         received_date,
         ds as load_date
 

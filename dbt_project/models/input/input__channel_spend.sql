@@ -1,0 +1,1 @@
+{{ entity('channel_spend') }}

@@ -1,0 +1,180 @@
+"""The company whose data this home holds: one folder of declarations, which MDP_COMPANY names.
+
+    companies/<name>/company.yml   name, time zone, currency …, and which staging model feeds which entity
+                     feeds.yml     what is read (ingestion/feeds.py)
+                     exports.yml   what is handed back (ingestion/targets.py)
+                     staging/      SQL that renames and types each source, and the columns of each in *.yml
+
+Nothing outside such a folder names a source, a channel or a currency.
+"""
+
+import functools
+import os
+import re
+import zoneinfo
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from warehouse import entities, state
+from warehouse.declarations import line_of, read_blocks
+from warehouse.errors import PlatformError
+from warehouse.settings import PROJECT, settings
+
+COMPANIES = PROJECT / "companies"
+SOURCE = re.compile(r"\bsource\(\s*'raw'\s*,\s*'(\w+)'\s*\)")
+
+
+def _span(text) -> list[str]:
+    """The days of `text`: a day, or two days with .. between; ValueError if it is neither."""
+    first, _, last = str(text).strip().partition("..")
+    try:
+        begin, end = date.fromisoformat(first), date.fromisoformat(last or first)
+    except ValueError:
+        raise ValueError(f"{text!r} is no day and no span of days such as 2026-02-16..2026-02-22") from None
+    return [(begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1)]
+
+
+def _days(listed) -> frozenset[str]:
+    if not isinstance(listed, list):
+        raise ValueError("must be a list of days and spans: [2026-02-16..2026-02-22, 2026-05-01]")
+    return frozenset(day for part in listed for day in _span(part))
+
+
+class Company(BaseModel):
+    """What company.yml declares."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    timezone: str
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    late_days: Annotated[int, Field(ge=0, le=90)] = 3
+    reach_days: Annotated[int, Field(ge=0, le=3650)] = 30
+    profiling: Literal["all", "consent"] = "all"
+    closed: Annotated[frozenset[str], BeforeValidator(_days)] = frozenset()
+    paid_channels: tuple[Annotated[str, Field(pattern=r"^[^'\\]+$")], ...] = ()
+    entities: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, name: str) -> str:
+        if name not in zoneinfo.available_timezones():
+            raise ValueError(f"is {name!r}, which is no time zone: use a name such as Europe/Berlin or UTC")
+        return name
+
+    @property
+    def profiling_by_consent(self) -> bool:
+        return self.profiling == "consent"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A staging model that feeds an entity: its name, the feed it reads, the columns that its *.yml says it has."""
+
+    model: str
+    feed: str
+    columns: tuple[str, ...]
+
+
+def folder() -> Path:
+    """The company's folder: MDP_COMPANY, a name below companies/ or a path (default: the sample's)."""
+    named = os.environ.get("MDP_COMPANY") or "sample"
+    path = Path(named).expanduser().resolve() if os.sep in named or named.startswith(".") else COMPANIES / named
+    if not (path / "company.yml").is_file():
+        known = ", ".join(sorted(each.parent.name for each in COMPANIES.glob("*/company.yml")))
+        raise PlatformError(
+            f"MDP_COMPANY={named}: {path} has no company.yml; there are {known}, or give the path of a company's folder"
+        )
+    return path
+
+
+def company() -> Company:
+    """The company that MDP_COMPANY names, read again when its file changed; every fault of it in one PlatformError."""
+    path = folder() / "company.yml"
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, changed: int) -> Company:
+    keys = read_blocks(path, "company")
+    try:
+        read = Company.model_validate(keys)
+    except ValidationError as error:
+        raise PlatformError("\n".join(_sentence(path, fault) for fault in error.errors())) from None
+    known = entities.contract()
+    faults = [
+        f"{path}, line {line_of(path, ('entities', name))}: there is no entity {name!r}: {', '.join(known)}"
+        for name in read.entities if name not in known
+    ]  # fmt: skip
+    if faults:
+        raise PlatformError("\n".join(faults))
+    return read
+
+
+def _sentence(path: Path, fault: dict) -> str:
+    place = [part for part in fault["loc"] if not str(part).startswith("function-")]
+    where = f"{path}, line {line_of(path, place)}: "
+    match fault["type"]:
+        case "extra_forbidden":
+            return f"{where}unknown key {place[-1]!r}; allowed: {', '.join(Company.model_fields)}"
+        case "missing":
+            return f"{where}key {place[-1]!r} is missing"
+        case "value_error":
+            return f"{where}{place[0]} {fault['ctx']['error']}"
+        case _:
+            return f"{where}{'.'.join(map(str, place))} is {fault['input']!r}: {fault['msg']}"
+
+
+def check_home() -> None:
+    """Raise PlatformError if what MDP_HOME holds is another company's; the first command that works on data says whose it is."""
+    named = company().name
+    state.set_fact_once("company", named)
+    if (owner := state.fact("company")) != named:
+        raise PlatformError(
+            f"{settings().home} holds the data of {owner}, and {folder() / 'company.yml'} is of {named}: a home belongs to "
+            "one company; name another MDP_HOME, or the company by MDP_COMPANY"
+        )
+
+
+def staged() -> dict[str, list[Staged]]:
+    """Entity → the staging models that feed it, [] for one that nothing feeds; PlatformError names what does not fit."""
+    home, declared = folder(), company().entities
+    models = _models(home)
+    found, faults = {}, []
+    for entity, contract in entities.contract().items():
+        found[entity] = []
+        for name in declared.get(entity, ()):
+            at = f"{home}/company.yml, line {line_of(home / 'company.yml', ('entities', entity))}"
+            sql = home / "staging" / f"{name}.sql"
+            if not sql.is_file():
+                faults.append(f"{at}: {entity} is fed by {name}, and there is no {sql}")
+                continue
+            if name not in models:
+                faults.append(f"{at}: {entity} is fed by {name}, whose columns no .yml of {home}/staging lists")
+                continue
+            columns = models[name]
+            lacks = [c for c in (*contract.required, "load_date") if c not in columns]
+            if lacks:
+                faults.append(f"{at}: {name} lacks {', '.join(lacks)}, which {entity} requires")
+            feeds = SOURCE.findall(sql.read_text(encoding="utf-8"))
+            if not feeds:
+                faults.append(f"{sql}: reads no source('raw', '<feed>')")
+                continue
+            found[entity].append(Staged(name, feeds[0], tuple(c for c in columns if c in contract.taken)))
+    if faults:
+        raise PlatformError("\n".join(faults))
+    return found
+
+
+def _models(home: Path) -> dict[str, list[str]]:
+    """Staging model → the columns that the *.yml beside it lists."""
+    listed = {}
+    for path in sorted((home / "staging").glob("*.yml")):
+        for block in read_blocks(path, "staging model").get("models") or ():
+            listed[block["name"]] = [column["name"] for column in block.get("columns") or ()]
+    return listed

@@ -1,0 +1,79 @@
+"""Which tables a company can have, and because of what not: a pure function of its declarations and of the models' needs.
+
+A dbt model, and a table of predictions, says in its `meta.needs` which entities of the input it is made from:
+
+    needs: [impressions, clicks]                    both
+    needs: [orders.channel]                         the column, too
+    needs: [[customers, orders]]                    one of them is enough
+
+What follows from tables (steps of the DAGs, suites of the gates, exports, paragraphs of the summary) is on where its table
+is. A feed that is declared and brings nothing is no reason to be off: that is for a gate to say.
+"""
+
+import functools
+
+from warehouse import entities
+from warehouse.company import Staged, folder, staged
+from warehouse.declarations import read_blocks
+from warehouse.settings import PROJECT
+
+MODELS = PROJECT / "dbt_project" / "models"
+
+
+@functools.cache
+def needs() -> dict[str, list]:
+    """Table → what it needs, for every table of dbt and of predictions that needs anything."""
+    found = {f"{layer}.{_alias(block)}": block for layer, block in _blocks("models")}
+    for _, source in _blocks("sources"):
+        found |= {f"{source['name']}.{table['name']}": table for table in source["tables"]}
+    said = {table: (block.get("config") or {}).get("meta", {}).get("needs") for table, block in found.items()}
+    return {table: wanted for table, wanted in said.items() if wanted}
+
+
+def _models() -> dict[str, str]:
+    """Name of a dbt model → its table."""
+    return {block["name"]: f"{layer}.{_alias(block)}" for layer, block in _blocks("models")}
+
+
+def _blocks(kind: str) -> list[tuple[str, dict]]:
+    """The blocks of a kind in all files of dbt's models, each with its layer."""
+    files = sorted(MODELS.rglob("*.yml"))
+    return [(path.parent.name, block) for path in files for block in read_blocks(path, "model").get(kind) or ()]
+
+
+def _alias(block: dict) -> str:
+    return (block.get("config") or {}).get("alias", block["name"])
+
+
+def excluded() -> list[str]:
+    """The dbt models that are not built, by name; cleaned tables are, empty, because what is on reads them."""
+    is_off = off()
+    return [name for name, table in _models().items() if table in is_off and not table.startswith("cleaned.")]
+
+
+def off() -> dict[str, str]:
+    """Table → why the company cannot have it, for those it cannot."""
+    fed = staged()
+    reasons = {table: _why(wanted, fed) for table, wanted in needs().items()}
+    return {table: why for table, why in reasons.items() if why}
+
+
+def _why(wanted: list, fed: dict[str, list[Staged]]) -> str | None:
+    """Why something that needs `wanted` is off, None if it is on."""
+    for one in wanted:
+        choices = one if isinstance(one, list) else [one]
+        missing = [lack for lack in (_lacks(choice, fed) for choice in choices) if lack]
+        if len(missing) == len(choices):
+            return " and ".join(missing)
+    return None
+
+
+def _lacks(wanted: str, fed: dict[str, list[Staged]]) -> str | None:
+    entity, _, column = wanted.partition(".")
+    if entity not in entities.contract() or (column and column not in entities.contract()[entity].columns):
+        raise KeyError(f"{wanted} is needed by a model, and models/input/_input.yml has none")
+    if not fed[entity]:
+        return f"nothing feeds {entity}"
+    if column and not any(column in each.columns for each in fed[entity]):
+        return f"{entity} have no {column} ({', '.join(each.model for each in fed[entity])} of {folder().name})"
+    return None
