@@ -32,7 +32,7 @@ def export(ds: str, target: str | None = None, dry_run: bool = False) -> dict:
     rows, faults = {}, []
     with leases.lock("export"):
         off = state.off(ds)
-    with state.lock("export"):
+    with leases.lock("export"):
         off, never = state.off(ds), parts.off()
         for one in chosen:
             if one.source in never:
