@@ -150,9 +150,9 @@ def spool(home: Path, ds: str) -> None:
 def engine_replaced():
     """Whatever asks the engine, the source or MLflow answers at once; what is recorded of it is recorded."""
     from expectations import gate, validate
-    from ingestion import export, feeds, jdbc, late, run, targets
+    from ingestion import export, jdbc, late, run
     from mdp import build
-    from ml import consent, models, registry, score
+    from ml import consent, registry, score
     from warehouse import declarations, ops, partitions, state
 
     def work(feed, load, is_new=False):
@@ -185,7 +185,7 @@ def engine_replaced():
         (build, "run_dbt", nothing), (late, "session", nothing), (late, "_oldest_loaded", lambda *given: []),
         (registry, "champion", lambda model: champion), (registry, "read_model", nothing), (registry, "inputs", nothing),
         (consent, "leave_out", nothing), (partitions, "read_days", nothing), (partitions, "replace_partition", nothing),
-        *[(module, "read_blocks", read_again) for module in (feeds, models, targets)],
+        (declarations, "read_blocks", read_again),
         (score, "predict_frame", nothing), (export, "_export", export_one), (export, "write_audiences", lambda ds: {}),
     ]  # fmt: skip
     with contextlib.ExitStack() as stack:

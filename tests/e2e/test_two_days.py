@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import psutil
 import pytest
 
 from tests.conftest import PROJECT, mdp
+from warehouse.runfile import service_process
 
 pytestmark = [pytest.mark.engine, pytest.mark.stack, pytest.mark.slow]
 
@@ -96,6 +98,50 @@ def test_the_next_day_then_the_same_day_again_changes_nothing(first_run, home):
     after = mdp("warehouse", "checksum", home=home).stdout
     assert len(before.splitlines()) > 500
     assert after == before
+
+
+# Task → seconds after its begin at which the engine is killed: inside of dbt, of gates, of a scoring, of dbt again.
+KILLS = {"cleaned": 3.0, "gate_cleaned": 0.7, "score.churn": 0.7, "gate_predictions": 0.7, "marts": 2.0}
+# As `mdp warehouse start` does it, but for the number of deaths after which it gives up.
+PATIENT = """
+import psutil
+from warehouse import engine, supervise
+from warehouse.runfile import record_service
+from warehouse.settings import settings
+record_service(settings().home, "supervisor", psutil.Process(), engine.preferred_ports())
+supervise.RESTARTS = 9
+supervise.main()
+"""
+
+
+def test_a_day_in_which_the_engine_is_killed_ends_by_itself_with_the_same_tables(first_run, home, say):
+    """The day that went through undisturbed is its twin."""
+    before = mdp("warehouse", "checksum", home=home).stdout
+    mdp("warehouse", "stop", home=home)
+    env = os.environ | {"MDP_HOME": str(home)}
+    supervisor = subprocess.Popen([sys.executable, "-c", PATIENT], cwd=PROJECT, env=env, start_new_session=True)
+    run = [str(Path(sys.executable).parent / "mdp"), "run", "--ds", SECOND_DAY]
+    with (home / "killed.log").open("w+") as out:
+        day, left = subprocess.Popen(run, cwd=PROJECT, env=env, stdout=out, stderr=out), dict(KILLS)
+        while day.poll() is None:
+            for task in [t for t, state in states_of_tasks(home, f"daily__{SECOND_DAY}").items() if state == "running"]:
+                if task in left:
+                    time.sleep(left.pop(task))
+                    engine = service_process(home, "engine")
+                    engine.kill()
+                    psutil.wait_procs([engine], timeout=20)
+            time.sleep(0.05)
+        out.seek(0)
+        said = out.read()
+    retried = re.findall(r"retry (\S+)", said)
+    say(f"killed in {', '.join(KILLS)}; tried again: {', '.join(retried)}")
+    assert day.returncode == 0 and f"{SECOND_DAY}: what the day came to" in said, said
+    assert not left and {"cleaned", "gate_cleaned"} <= set(retried)
+    assert (home / "logs" / "supervisor.log").read_text().count("engine died (exit -9)") == len(KILLS)
+    assert mdp("warehouse", "checksum", home=home).stdout == before
+    mdp("warehouse", "stop", home=home)
+    supervisor.wait(30)
+    mdp("warehouse", "start", home=home)
 
 
 def test_a_bad_day_stops_at_its_gate_and_goes_through_when_mended(first_run, home, alerts):
@@ -203,3 +249,17 @@ def test_scoring_needs_no_mlflow_server_and_nothing_personal_leaks(first_run, ho
     values = clear_values(home)
     assert len(values) > 300
     assert find_clear_values(home, values) == []
+
+
+def test_nothing_personal_stands_there_while_results_are_handed_back(first_run, home):
+    """For the audience files the CRM is asked again who consents."""
+    from tests.e2e.privacy import Watch, clear_values
+
+    watch = Watch(home, clear_values(home))
+    watch.look()  # at what is there before: from now on only at what changes
+    written = home / "exports" / newest_day(home) / "audience_sms.csv"
+    before, n_rounds = written.stat().st_mtime_ns, watch.n_rounds
+    with watch:
+        mdp("export", "--ds", newest_day(home), home=home)
+    assert written.stat().st_mtime_ns > before and watch.n_rounds > n_rounds + 2
+    assert watch.found == []
