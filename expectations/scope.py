@@ -59,7 +59,7 @@ class Scope:
         return least(usual * LEAST) <= 0
 
     def n_rows(self, feed: str) -> int:
-        """About how many rows of `feed` the days have, at least 1: what a share's limit allows to chance depends on it."""
+        """About how many rows of `feed` the days have, at least 1."""
         seen = self.volumes.get(feed)
         return max(round(max(seen.n_rows, seen.usual_per_day or 0) * self.n_days), 1) if seen else 1
 

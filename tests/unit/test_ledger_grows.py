@@ -18,10 +18,10 @@ STAGES = [name for name in stages.STAGES if name not in stages.PREDICTIONS]
 
 def fill(n_days: int) -> None:
     """A ledger of `n_days` finished days up to NEWEST, a file to each day and log feed."""
-    now, loads, files, published = datetime(2026, 1, 1), [], [], []
+    now, loads, files, published, feeds = datetime(2026, 1, 1), [], [], [], load_feeds().values()
     for n in range(n_days):
         ds = dates.shift(NEWEST, -n)
-        for feed in load_feeds().values():
+        for feed in feeds:
             inputs = {"first": ds, "start": ds, "released": []}
             if feed.kind == "files":
                 name = f"{feed.name}-{ds}.jsonl"
