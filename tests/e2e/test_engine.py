@@ -25,8 +25,10 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture
-def started(tmp_path):
-    said = mdp("warehouse", "start", home=tmp_path).stdout
+def started(tmp_path, tmp_path_factory):
+    confs = tmp_path_factory.mktemp("confs")
+    (confs / "spark-defaults.conf").write_text(LITTLE_MEMORY)
+    said = mdp("warehouse", "start", home=tmp_path, SPARK_CONF_DIR=str(confs)).stdout
     assert said.startswith("warehouse engine started: Thrift 127.0.0.1:")
     yield tmp_path
     mdp("warehouse", "stop", home=tmp_path)
@@ -46,16 +48,33 @@ def engine(home) -> dict:
     return read_run(home)["services"]["engine"]
 
 
-# Shuffles and sorts phones that no step of ours ever would, and spills them; the frame in the window keeps it at work.
+# Sends phones to each task, shuffles and sorts them, as no step of ours ever would; the frame in the window keeps it at work.
 SPILLING = """
 from warehouse.session import session
 for name in ("in.memory.threshold", "spill.threshold"):
     session().conf.set(f"spark.sql.windowExec.buffer.{name}", "5000")
 phones = "select id, concat('138', lpad(id, 8, '0')) as phone from range(400000)"
+joined = f"select /*+ broadcast(b) */ a.id, b.phone from ({phones}) a join ({phones}) b on a.phone = b.phone"
 counted = "count(phone) over (partition by id % 2 order by phone rows between 100000 preceding and 100000 following)"
-session().sql(f"select sum(n) from (select {counted} as n from ({phones}))").collect()
+session().sql(f"select sum(n) from (select {counted} as n from ({joined}))").collect()
 """
+# The source's own Derby sorts phones, too many for its memory.
+SORTING = """
+from warehouse.connections import database
+from warehouse.session import session
+crm = database("crm").jdbc_options()
+phones = session().sql("select concat('138', lpad(id, 8, '0')) as phone from range(400000)")
+phones.coalesce(1).write.format("jdbc").options(**crm, dbtable="people", createTableColumnTypes="phone varchar(11)").save()
+sorted_ = 'select "phone" from people order by "phone" desc'
+print(session().read.format("jdbc").options(**crm, query=sorted_).load().count())
+"""
+# So little memory (of 2 GB) that what is sent to each task goes to disk, too.
+LITTLE_MEMORY = "spark.memory.fraction 0.02\n"
 PHONES = {f"138{n:08}" for n in range(400_000)}
+
+
+def at_work(home, code: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT, env=os.environ | {"MDP_HOME": str(home)})
 
 
 def on_disk(home, kind: str) -> list:
@@ -73,14 +92,20 @@ def test_a_crashed_engine_is_restarted_once_and_leaves_nothing_to_read(started):
     kill_engine(home, "up")
     assert not any(path.exists() for path in of_before), "what the killed one left is removed"
     assert mdp("warehouse", "sql", "--csv", "select * from default.kept", home=home).stdout.split() == ["answer", "42"]
-    spilling = subprocess.Popen([sys.executable, "-c", SPILLING], cwd=PROJECT, env=os.environ | {"MDP_HOME": str(home)})
+    sorting, derbys = at_work(home, SORTING), set()
+    while sorting.poll() is None:
+        derbys |= {path.relative_to(home).parts[0] for path in home.rglob("tmp/*.tmp")}
+        time.sleep(0.01)
+    assert sorting.returncode == 0 and derbys == {"sample"}, "what Derby sorts of a source lies with the source"
+    spilling = at_work(home, SPILLING)
     end = time.monotonic() + 120
     while not on_disk(home, "temp_local_") and spilling.poll() is None:
         assert time.monotonic() < end
         time.sleep(0.1)
     assert glance(home, PHONES)[0] == [], "while it works"
     kill_engine(home, "crashed")
-    assert on_disk(home, "shuffle_") and on_disk(home, "temp_local_")
+    for kind in ("shuffle_", "temp_local_", "broadcast_"):
+        assert on_disk(home, kind), kind
     assert glance(home, PHONES)[0] == [], "after it was killed"
     assert spilling.wait(60)
     status = mdp("warehouse", "status", home=home, check=False)
