@@ -100,13 +100,20 @@ def suites(scope: Scope) -> list[Suite]:
             share("clear_phone", "phone_mask", "phone_mask not like '%****%'", 0.0, "phones are masked"),
         ),
         suite(
+            tables.CLEANED_CUSTOMER_ATTRIBUTES, days, ("customer_id", "ds"),
+            volume(1, None, "the rebuilt days have customers"), newest("ds", scope.ds),
+            one_of("membership_plan", PLANS),
+            share("of_the_past", "membership_plan_as_of", "membership_plan_as_of < ds", 0.0,
+                  "no attribute is of a day before its own"),
+        ),
+        suite(
             tables.CLEANED_PRODUCTS, snapshot, ("product_id",),
             volume(1, None, "there are products"),
             at_least("price_cny", 0.01, "prices are above zero"),
         ),
         suite(
-            tables.CLEANED_CAMPAIGNS, snapshot, ("campaign_id",),
-            volume(1, None, "there are campaigns"),
+            tables.CLEANED_CAMPAIGNS, days, ("campaign_id", "ds"),
+            volume(1, None, "there are campaigns"), newest("ds", scope.ds),
             one_of("channel", CHANNELS),
         ),
         suite(

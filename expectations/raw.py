@@ -36,7 +36,7 @@ def suites(scope: Scope) -> list[Suite]:
     """One suite per raw table; log tables first, because they break most often."""
     return [
         _web_events(scope), _ad_events(scope), _orders(scope), _order_items(scope), _channel_spend(scope),
-        _customers(scope), _products(scope), _campaigns(scope),
+        _customers(scope), _products(scope), _campaigns(scope), *_customer_changes(scope),
     ]  # fmt: skip
 
 
@@ -189,6 +189,21 @@ def _customers(scope: Scope) -> Suite:
               "birth years belong to living people of 10 and older", by_chance=True),
     )  # fmt: skip
     return Suite(tables.RAW_CUSTOMERS, _of_load(tables.RAW_CUSTOMERS, scope), ("customer_id",), rules)
+
+
+def _customer_changes(scope: Scope) -> list[Suite]:
+    """None where the source keeps no log of changes."""
+    if "crm__customer_changes" not in scope.volumes:
+        return []
+    n_rows = _volume_of(scope, tables.RAW_CUSTOMER_CHANGES).n_rows
+    rules = (
+        _usual(scope, tables.RAW_CUSTOMER_CHANGES),
+        unique("change_id", n_rows, "each change is there once"),
+        filled("customer_id", 0.0, "a change names its customer"),
+        filled("changed_at", 0.0, "a change has its time"),
+    )
+    frame = _of_load(tables.RAW_CUSTOMER_CHANGES, scope)
+    return [Suite(tables.RAW_CUSTOMER_CHANGES, frame, ("change_id",), rules, optional=True)]
 
 
 def _products(scope: Scope) -> Suite:

@@ -20,7 +20,7 @@ HORIZONS = (30, 60, 90)
 CONTACT_DAYS = 90  # how far ahead a contact is planned
 MIN_LIFETIME = 0.5  # days; who leaves on the day of entry was at risk for part of it
 MAX_LEVELS = 30  # of one column; terms are columns of a dense matrix
-MIN_LEVEL_ROWS = 10  # fewer customers of a level say nothing, and may all fall into the part that judges
+MIN_LEVEL_ROWS = 10  # fewer rows of a level say nothing, and may all fall into the part that judges
 OTHER = "(other)"
 BASELINE_WINDOW = 180  # days over which Cox's baseline is continued beyond the longest tenure seen
 
@@ -29,7 +29,7 @@ class Design(BaseEstimator):
     """Turns customers into 0/1 terms: numeric columns in bands, levels except the most frequent of each column.
 
     Terms are bounded whatever a column holds: its MAX_LEVELS most frequent levels, the others and those of fewer than
-    MIN_LEVEL_ROWS customers together. Terms that say nothing new are left out, not refused: real attributes repeat each
+    MIN_LEVEL_ROWS rows together. Terms that say nothing new are left out, not refused: real attributes repeat each
     other ("no internet service" in six columns). `left_out_` says which and why.
     """
 
@@ -62,7 +62,7 @@ class Design(BaseEstimator):
         self.terms_ = [term for keep, term in zip(new, self.terms_, strict=True) if keep]
         if not self.terms_:
             raise PlatformError(
-                f"churn: none of {', '.join([*self.categorical, *self.bands])} tells {len(X):,} customers apart. "
+                f"churn: none of {', '.join([*self.categorical, *self.bands])} tells customers apart. "
                 "Name other columns in ml/models.yml."
             )
         self.means_ = terms.to_numpy()[:, new].mean(axis=0)
@@ -208,7 +208,8 @@ class ChurnModel(BaseEstimator):
     def fit(self, X: pd.DataFrame, y: pd.DataFrame) -> "ChurnModel":
         """Fit both models on three quarters of the customers, keep the better on the last quarter, fit it again on all.
 
-        y, in days since registration: entry_days (observation begins), duration_days (it ends), is_churned.
+        A customer has a row for each time between two changes. y, in days since registration: entry_days (the time
+        begins), duration_days (it ends), is_churned. Columns that X lacks are not learned from.
         """
         y = y.assign(duration_days=np.maximum(y["duration_days"], y["entry_days"] + MIN_LIFETIME))
         if not y["is_churned"].any():
@@ -217,9 +218,12 @@ class ChurnModel(BaseEstimator):
             raise PlatformError(
                 f"churn: {int(y['is_churned'].sum())} departures are too few to fit on. Load more history."
             )
-        order = np.random.default_rng(self.seed).permutation(len(y))
-        held, kept = order[: len(y) // 4], order[len(y) // 4 :]
-        self.design_ = Design(self.categorical, self.bands).fit(X, kept)
+        customer, customers = pd.factorize(X["customer_id"])
+        order = np.random.default_rng(self.seed).permutation(len(customers))
+        is_held = np.isin(customer, order[: len(customers) // 4])
+        held, kept = np.flatnonzero(is_held), np.flatnonzero(~is_held)
+        bands = {column: edges for column, edges in self.bands.items() if column in X}
+        self.design_ = Design([column for column in self.categorical if column in X], bands).fit(X, kept)
         design = self.design_.transform(X)
         if self.design_.left_out_:
             named = "; ".join(f"{term} ({why})" for term, why in self.design_.left_out_.items())

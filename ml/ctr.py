@@ -56,7 +56,8 @@ class ClickModel(BaseEstimator):
             raise NotYet(
                 f"ctr: all {len(clicked):,} impressions have is_clicked = {clicked[0]}, so there is nothing to tell apart"
             )
-        self.encoder_ = PairEncoder(self.columns, self.max_positions, self.max_pairs).fit(X, clicked)
+        columns = [column for column in self.columns if column in X]  # some may not be known of any day (ml/as_of.py)
+        self.encoder_ = PairEncoder(columns, self.max_positions, self.max_pairs).fit(X, clicked)
         self.notes_ = self.encoder_.notes()
         positions = self.encoder_.transform(X)
         self.tuning_, chosen = self._tune(positions, clicked)

@@ -20,6 +20,7 @@ class Part:
 
     features: pd.DataFrame
     labels: pd.DataFrame | None
+    notes: tuple[str, ...] = ()
 
 
 def last_mature_day(spec: ModelSpec, ds: str, late_days: int) -> str:
@@ -89,30 +90,39 @@ def followup_cutoff(spec: ModelSpec, first: str, last: str) -> str:
 
 
 def split_followup(
-    spec: ModelSpec, features: pd.DataFrame, lifetimes: pd.DataFrame, cutoff: str, last: str
+    spec: ModelSpec, history: pd.DataFrame, today: pd.DataFrame, lifetimes: pd.DataFrame, cutoff: str, last: str
 ) -> tuple[Part, Part]:
-    """(fit, judge) of lifetimes: fitted on what was known at `cutoff`, judged on who was alive then.
+    """(fit, judge) of lifetimes: fitted on what was known up to the cutoff C, judged on who was alive then.
 
-    features: one row per customer as of the cutoff C. lifetimes: customer_id, registered_date,
-    entry_date, churn_date (null if alive) as of `last` or later: a later churn_date is cut off here, facts carry their
-    own day. Label columns, all in days: fit: entry_days (age at which observation began), duration_days (age at churn
-    or C), is_churned. judge: entry_days (age at C), duration_days (from C to churn or `last`), is_churned. Customers
-    who had left before they were observed are in neither: delayed entry means they could not have been seen.
+    history: a row per customer on the first day seen and on each day up to C on which something about them changed. Each
+    row to fit on is the time from there to the next: a customer is at risk under the attributes of the time, not under
+    today's (the counting process of Andersen & Gill, 1982). today: one row per customer as of C, to judge on.
+    lifetimes: customer_id, registered_date, entry_date, churn_date (null if alive) as of `last` or later: a later
+    churn_date is cut off here, facts carry their own day. Label columns, all in days: fit: entry_days and duration_days
+    (age at which the row's time begins and ends), is_churned (it ends with the membership). judge: entry_days (age at C),
+    duration_days (from C to churn or `last`), is_churned. Customers who had left before they were observed are in
+    neither: delayed entry means they could not have been seen.
     """
-    refuse_immature(spec, features["ds"], cutoff)
-    rows = features.merge(lifetimes.drop(columns="ds", errors="ignore"), on=spec.features.key, validate="one_to_one")
-    rows = rows.sort_values(spec.features.key, ignore_index=True)
-    born, entry, gone = (pd.to_datetime(rows[c]) for c in ("registered_date", "entry_date", "churn_date"))
+    refuse_immature(spec, today["ds"], cutoff)
+    rows, born, entry, gone = _with_lifetimes(spec, history, lifetimes, "many_to_one")
+    days, customers = pd.to_datetime(rows["ds"]), rows.groupby(spec.features.key)
     known = gone.where(gone <= cutoff)
-    followed = gone.where(gone <= last)
-    was_seen = gone.isna() | (gone > entry)
+    end = known.fillna(pd.Timestamp(cutoff))
+    start, following = days.where(days > entry, entry), days.groupby([rows[c] for c in spec.features.key]).shift(-1)
+    stop = following.where(following < end, end)
     fit = pd.DataFrame(
         {
-            "entry_days": (entry - born).dt.days,
-            "duration_days": (known.fillna(pd.Timestamp(cutoff)) - born).dt.days,
-            "is_churned": known.notna(),
+            "entry_days": (start - born).dt.days,
+            "duration_days": (stop - born).dt.days,
+            "is_churned": known.notna() & (stop == end),
         }
     )
+    # what is known of the day of the end comes too late for it; only who is seen on no other day keeps it
+    in_time = (start < end) | ((customers.cumcount() == 0) & (start == end))
+    fit_part = _chosen(spec, rows, fit, (gone.isna() | (gone > entry)) & in_time)
+
+    rows, born, entry, gone = _with_lifetimes(spec, today, lifetimes, "one_to_one")
+    followed = gone.where(gone <= last)
     judge = pd.DataFrame(
         {
             "entry_days": (pd.Timestamp(cutoff) - born).dt.days,
@@ -120,11 +130,19 @@ def split_followup(
             "is_churned": followed.notna(),
         }
     )
+    return fit_part, _chosen(spec, rows, judge, (gone.isna() | (gone > entry)) & ~(gone <= cutoff))
+
+
+def _with_lifetimes(spec: ModelSpec, features: pd.DataFrame, lifetimes: pd.DataFrame, validate: str) -> tuple:
+    """(rows in order of customer and day, and of each row: day of registration, of entry, of churn)."""
+    rows = features.merge(lifetimes.drop(columns="ds", errors="ignore"), on=spec.features.key, validate=validate)
+    rows = rows.sort_values([*spec.features.key, "ds"], ignore_index=True)
+    return rows, *(pd.to_datetime(rows[c]) for c in ("registered_date", "entry_date", "churn_date"))
+
+
+def _chosen(spec: ModelSpec, rows: pd.DataFrame, labels: pd.DataFrame, chosen: pd.Series) -> Part:
     inputs = rows.drop(columns=[c for c in spec.label.columns if c in rows])
-    return tuple(
-        Part(inputs[chosen].reset_index(drop=True), labels[chosen].reset_index(drop=True))
-        for labels, chosen in ((fit, was_seen), (judge, was_seen & known.isna()))
-    )
+    return Part(inputs[chosen].reset_index(drop=True), labels[chosen].reset_index(drop=True))
 
 
 def split_purchases(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ml import consent, registry
+from ml.as_of import flag_late, leave_out_late
 from ml.evaluation import Evaluation
 from ml.models import ModelSpec, build_estimator, get_model, import_model
 from ml.splits import (
@@ -31,6 +32,7 @@ from warehouse.dates import shift
 from warehouse.errors import NotYet, PlatformError, Skipped
 
 NEXT = "next_"  # before the name of an outcome: it came after the day of its row
+TENURE = "tenure_days"  # grows by itself: no change of a customer
 TRAINING = "train."  # before the model's name: the stage under which a training that cannot be yet is noted
 
 
@@ -79,8 +81,13 @@ def train(model: str, ds: str, dry: bool = False, missing: bool = False) -> Outc
 def read_parts(spec: ModelSpec, ds: str, last: str, champion_reads: list[str] = ()) -> tuple[Part, Part]:
     """(fit, judge) of the model's split, read through Spark into pandas, at most max_rows rows of needed columns.
 
-    What the champion reads is read, too, where the table still has it: it is judged on the same rows.
+    What the champion reads is read, too, where the table still has it: it is judged on the same rows. What was not known
+    on the day of a row is left out (ml/as_of.py).
     """
+    return leave_out_late(*_split(spec, ds, last, champion_reads))
+
+
+def _split(spec: ModelSpec, ds: str, last: str, champion_reads: list[str]) -> tuple[Part, Part]:
     columns = [*spec.features.key, "ds", *spec.features.columns]
     columns += still_there(spec, champion_reads, columns)
     if spec.split.kind == "snapshot":
@@ -88,11 +95,16 @@ def read_parts(spec: ModelSpec, ds: str, last: str, champion_reads: list[str] = 
         return split_snapshot(spec, rows, last, _read_past(spec, ds, last, columns))
     labels = [*spec.features.key, "ds", *spec.label.columns]
     if spec.split.kind == "followup":
-        cutoff = followup_cutoff(spec, state.fact("first_day") or last, last)
-        features = _to_pandas(spec, _read(spec.features.table, cutoff, cutoff, columns, ds))
+        first = state.fact("first_day") or last
+        cutoff = followup_cutoff(spec, first, last)
+        today = _to_pandas(spec, _read(spec.features.table, cutoff, cutoff, columns, ds))
+        history = _to_pandas(
+            spec, _on_change(_read(spec.features.table, first, cutoff, columns, ds), spec.features.key)
+        )
         # Lifetimes are written for the newest day of a run only; a later snapshot tells of earlier days just as well.
         lifetimes = collect(_read(spec.label.table, last, ds, labels, ds))
-        return split_followup(spec, features, lifetimes[lifetimes["ds"] == lifetimes["ds"].max()], cutoff, last)
+        lifetimes = lifetimes[lifetimes["ds"] == lifetimes["ds"].max()]
+        return split_followup(spec, history, today, lifetimes, cutoff, last)
     first = shift(last, 1 - spec.split.train_days)
     joined = _read(spec.features.table, first, last, columns, ds).join(
         _read(spec.label.table, first, last, labels, ds), [*spec.features.key, "ds"]
@@ -130,7 +142,20 @@ def _read(table: str, from_ds: str, to_ds: str, columns: list[str], ds: str):
     """The columns of what a training on `ds` may see of the days."""
     from warehouse.partitions import read_days
 
-    return as_doubles(consent.leave_out(read_days(table, from_ds, to_ds), ds), columns)
+    frame, flags = flag_late(consent.leave_out(read_days(table, from_ds, to_ds), ds), columns)
+    return as_doubles(frame, [*columns, *flags])
+
+
+def _on_change(frame, key: list[str]):
+    """The rows of a Spark frame (one per key and ds) in which another column than TENURE differs from the day before."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    in_order = Window.partitionBy(*key).orderBy("ds")
+    is_new = F.lag("ds").over(in_order).isNull()
+    for column in set(frame.columns) - {*key, "ds", TENURE}:
+        is_new |= ~F.col(column).eqNullSafe(F.lag(column).over(in_order))
+    return frame.withColumn("is_new", is_new).where("is_new").drop("is_new")
 
 
 def as_doubles(frame, columns: list[str]):
@@ -180,7 +205,7 @@ def train_on(spec: ModelSpec, fit: Part, judge: Part, data: dict, dry: bool = Fa
     if champion:
         lacks = sorted(set(registry.inputs(champion)) - set(judge.features.columns))
     base = result = None
-    reasons, notes = [], []
+    reasons, notes = [], list(fit.notes)
     if lacks:
         notes.append(
             f"champion version {champion.version} cannot be judged: it reads {', '.join(lacks)}, which is gone"
@@ -260,7 +285,8 @@ def _against(spec: ModelSpec, module, result: Evaluation, base: Evaluation, judg
 def _register(spec: ModelSpec, estimator, fit: Part, metrics: dict, tags: dict, rows, figures: dict, data: dict) -> str:
     params = {k: str(v)[:500] for k, v in spec.params.items()}
     params |= {k: str(data[k]) for k in ("n_fit", "n_judged", "first_day", "last_day", "trained_on")}
-    inputs = fit.features[["ds", *dict.fromkeys([*spec.features.key, *spec.features.columns])]]
+    columns = dict.fromkeys([*spec.features.key, *spec.features.columns])
+    inputs = fit.features[["ds", *(c for c in columns if c in fit.features)]]
     return registry.register(spec.name, estimator, inputs, params, metrics, tags, rows, figures, data)
 
 

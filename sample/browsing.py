@@ -132,8 +132,11 @@ def impressions_of(world: World, people: Population, day: int) -> Impressions:
     def shown(column):
         return pick(rng.random(n), truth.click.shares[column])
 
+    occurred_at = clock.to_utc(world.tz, day, local)
+    audience = people.take(customer)
+
     def known(values):  # level 0 means that nothing is known of a stranger
-        return np.where(is_known, values[customer], 0)
+        return np.where(is_known, values, 0)
 
     codes = {
         "placement": shown("placement"),
@@ -143,12 +146,11 @@ def impressions_of(world: World, people: Population, day: int) -> Impressions:
         "campaign_category": ads.category[campaign],
         "daypart": local // (6 * clock.HOUR),
         "is_weekend": np.full(n, int(weekday >= 5)),
-        "gender": known(people.gender),
-        "age_band": known(people.age_band(int(clock.ds_of(day)[:4]))),
-        "membership_plan": known(people.membership_plan),
+        "gender": known(audience.gender_at(occurred_at)),
+        "age_band": known(audience.age_band(int(clock.ds_of(day)[:4]), occurred_at)),
+        "membership_plan": known(audience.plan_at(occurred_at)),
     }
     probability = truth.click.probability(codes)
-    occurred_at = clock.to_utc(world.tz, day, local)
     delay = np.minimum(rng.lognormal(2.5, 1.2, n) * clock.SECOND, 6 * clock.HOUR).astype(np.int64) + clock.SECOND
     last_moment = np.where(is_known, people.end[customer] - clock.SECOND, NEVER)
     number = (day << 32) + np.arange(n)

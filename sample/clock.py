@@ -11,6 +11,7 @@ import numpy as np
 
 FIRST_DAY = date(2024, 3, 1)
 SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
+NEVER = np.iinfo(np.int64).max
 
 
 def ds_of(day: int) -> str:

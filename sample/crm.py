@@ -1,4 +1,4 @@
-"""The CRM database as of the end of a day: six tables, derived from facts with their times, written whole by JDBC.
+"""The CRM database as of the end of a day: seven tables, derived from facts with their times, written whole by JDBC.
 
 Nothing is updated in place: a cancellation, a return or a renewal shows from the day it happened because each table is
 derived anew from all facts. Rows are in order of their ids, which say nothing.
@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from sample import clock
 from sample.catalogue import campaigns, products
-from sample.draws import uniforms
+from sample.draws import make_ids, uniforms
 from sample.parameters import ACQUISITION_CHANNELS, CATEGORIES, CHANNELS, GENDERS, PLANS
-from sample.population import Population, World, consent_at, contacts, own_numbers
+from sample.population import N_CITIES, N_PLANS, Population, World, consent_at, contacts, own_numbers
 from sample.shopping import Orders, spend_of
 
 # Derby's texts need a length; the widths are those of the values the sample makes. Texts that may be null are missing
@@ -21,7 +21,7 @@ from sample.shopping import Orders, spend_of
 _WIDTHS = {
     "customer_id": 17, "city": 20, "acquisition_channel": 20, "membership_plan": 10, "product_id": 17,
     "product_name": 40, "category": 20, "brand": 20, "campaign_id": 17, "campaign_name": 60, "channel": 20,
-    "order_id": 17, "order_item_id": 17,
+    "order_id": 17, "order_item_id": 17, "change_id": 17, "field": 30, "old_value": 30, "new_value": 30,
 }  # fmt: skip
 _CITIES = {
     "Beijing": (39.90, 116.41), "Shanghai": (31.23, 121.47), "Guangzhou": (23.13, 113.26), "Shenzhen": (22.54, 114.06),
@@ -29,13 +29,15 @@ _CITIES = {
     "Nanjing": (32.06, 118.80), "Chongqing": (29.56, 106.55), "Tianjin": (39.13, 117.20), "Suzhou": (31.30, 120.59),
 }  # fmt: skip
 _MISSING_GPS = 0.15
+_LOG_FROM_DAY = -90  # since when the CRM keeps a log of what changed about a customer
 
 
 def tables_at(world: World, people: Population, day: int, lived: list[Orders], defects: dict[int, str]):
-    """The six Arrow tables by name at the end of `day`, from the orders of days 0 … day; `defects` by bad day."""
+    """The seven Arrow tables by name at the end of `day`, from the orders of days 0 … day; `defects` by bad day."""
     now = clock.day_start(world.tz, day + 1)
     return {
         "customers": _customers(world, people, now),
+        "customer_changes": _customer_changes(world, people, now),
         "products": _products(world),
         "campaigns": _campaigns(world, day),
         "orders": _orders(world, people, lived, now, defects),
@@ -62,7 +64,8 @@ def write_tables(spark, tables: dict[str, pa.Table], options: dict[str, str]) ->
 def _customers(world: World, people: Population, now: int) -> pa.Table:
     number = own_numbers(people)
     cities = list(_CITIES)
-    city = (uniforms(world.seed, "city", number) * len(cities)).astype(int)
+    city = (people.city_at(now) * len(cities)).astype(int)
+    gender, birth_year = people.gender_at(now), people.birth_year_at(now)
     places = np.array(list(_CITIES.values()))[city]
     places += np.column_stack([uniforms(world.seed, axis, number) - 0.5 for axis in ("north", "east")]) * 0.3
     has_gps = uniforms(world.seed, "gps_missing", number) >= _MISSING_GPS
@@ -73,23 +76,59 @@ def _customers(world: World, people: Population, now: int) -> pa.Table:
         "customer_id": pa.array(people.customer_id.tolist()),
         "registered_at": _time(people.registered),
         **{name: pa.array(values.tolist(), pa.string()) for name, values in contacts(world, people).items()},
-        "gender": _label(GENDERS, people.gender, people.gender > 0),
-        "birth_year": pa.array(people.birth_year, pa.int32(), mask=people.birth_year == 0),
+        "gender": _label(GENDERS, gender, gender > 0),
+        "birth_year": pa.array(birth_year, pa.int32(), mask=birth_year == 0),
         "city": _label(cities, city),
         "latitude": pa.array(np.round(places[:, 0], 7), mask=~has_gps),
         "longitude": pa.array(np.round(places[:, 1], 7), mask=~has_gps),
         "acquisition_channel": _label(ACQUISITION_CHANNELS, people.acquisition_channel),
-        "membership_plan": _label(PLANS, people.membership_plan),
+        "membership_plan": _label(PLANS, people.plan_at(now)),
         "membership_expires_at": _time(expires),
         "membership_cancelled_at": _time(people.end, is_cancelled),
     }
     updated = np.maximum(people.registered, np.where(renewed < now, renewed, 0))
     updated = np.where(is_cancelled, np.maximum(updated, people.end), updated)
+    for since in (*people.plan_from.T, *people.city_from.T, people.gender_from, people.birth_year_from):
+        updated = np.maximum(updated, np.where(since < now, since, 0))
     for purpose in ("marketing", "profiling"):
         given, since = consent_at(world, people, purpose, now)
         columns |= {f"consent_{purpose}": pa.array(given), f"consent_{purpose}_changed_at": _time(since)}
         updated = np.maximum(updated, since)
     return _sorted(pa.table(columns | {"updated_at": _time(updated)}), "customer_id")
+
+
+def _customer_changes(world: World, people: Population, now: int) -> pa.Table:
+    """The CRM's log: each change of a customer's attribute since _LOG_FROM_DAY, old and new value as text, '' if none."""
+    first, who = clock.day_start(world.tz, _LOG_FROM_DAY), np.arange(len(people.end))
+    plans, cities = np.array(PLANS)[people.plans], np.array(list(_CITIES))[(people.cities * len(_CITIES)).astype(int)]
+    unknown = np.full(len(who), "")
+    # a renewal is the n-th before the last one
+    renewed = people.anchor - people.lead
+    oldest, newest = (renewed - first) // people.term, np.maximum((renewed - now) // people.term, 0)
+    member = np.repeat(who, np.maximum(oldest - newest, 0))
+    nth = newest[member] + 1 + np.arange(len(member)) - np.searchsorted(member, member)
+    expiry = people.anchor[member] - nth * people.term[member]
+    changes = [
+        *(("membership_plan", who, k, people.plan_from[:, k], plans[:, k - 1], plans[:, k]) for k in range(1, N_PLANS)),
+        *(("city", who, k, people.city_from[:, k], cities[:, k - 1], cities[:, k]) for k in range(1, N_CITIES)),
+        ("gender", who, 1, people.gender_from, unknown, np.array(GENDERS)[people.gender]),
+        ("birth_year", who, 1, people.birth_year_from, unknown, people.birth_year.astype(str)),
+        ("membership_expires_at", member, nth, renewed[member] - nth * people.term[member], _text_of(expiry),
+         _text_of(expiry + people.term[member])),
+    ]  # fmt: skip
+    rows = []
+    for field, of, nth, at, old, new in changes:
+        chosen = np.flatnonzero((at > people.registered[of]) & (at >= first) & (at < now) & (old != new))
+        number = own_numbers(people.take(of[chosen])) + np.broadcast_to(nth, of.shape)[chosen].astype(np.uint64)
+        rows.append(pa.table({
+            "change_id": pa.array(make_ids("h", world.seed, f"change/{field}", number).tolist(), pa.string()),
+            "customer_id": pa.array(people.customer_id[of[chosen]].tolist(), pa.string()),
+            "field": pa.array([field] * len(chosen), pa.string()),
+            "old_value": pa.array(old[chosen].tolist(), pa.string()),
+            "new_value": pa.array(new[chosen].tolist(), pa.string()),
+            "changed_at": _time(at[chosen]),
+        }))  # fmt: skip
+    return _sorted(pa.concat_tables(rows), "change_id")
 
 
 def _products(world: World) -> pa.Table:
@@ -182,6 +221,11 @@ def _time(ms: np.ndarray, is_known: np.ndarray | None = None) -> pa.Array:
     known = np.ones(len(ms), bool) if is_known is None else is_known
     values = np.where(known, ms, 0).astype(np.int64) * 1_000
     return pa.array(values, pa.int64(), mask=~known).cast(pa.timestamp("us", "UTC"))
+
+
+def _text_of(ms: np.ndarray) -> np.ndarray:
+    """UTC times as a database writes them."""
+    return np.char.replace(np.datetime_as_string(ms.astype("datetime64[ms]")), "T", " ")
 
 
 def _money(cents: np.ndarray) -> pa.Array:

@@ -60,7 +60,10 @@ class ClickModel:
 
 @dataclass(frozen=True)
 class LifetimeModel:
-    """Weibull lifetimes with proportional hazards: S(t) = exp(-(t / scale_days)^shape · exp(log hazard))."""
+    """Weibull lifetimes with proportional hazards: S(t) = exp(-(t / scale_days)^shape · exp(log hazard)).
+
+    The log hazard changes with the plan: each stretch of a life adds its own cumulative hazard.
+    """
 
     shape: float
     scale_days: float
@@ -71,9 +74,19 @@ class LifetimeModel:
         """True log hazard ratio per customer."""
         return sum(self.effects[column][code] for column, code in codes.items())
 
-    def lifetime_days(self, u: np.ndarray, log_hazard: np.ndarray) -> np.ndarray:
-        """Days from registration to the end, by inversion of the survival function."""
-        return self.scale_days * (-np.log(u) / np.exp(log_hazard)) ** (1 / self.shape)
+    def lifetime_days(self, u: np.ndarray, log_hazard: np.ndarray, from_days: np.ndarray) -> np.ndarray:
+        """Days from registration to the end, by inversion of the survival function.
+
+        log_hazard holds from from_days on: both (customers, stretches), the first from day 0.
+        """
+        left, days = -np.log(u), np.full(len(u), np.nan)
+        start = (from_days / self.scale_days) ** self.shape
+        end = np.column_stack([start[:, 1:], np.full(len(u), np.inf)])
+        for j, ratio in enumerate(np.exp(log_hazard).T):
+            ends_here = np.isnan(days) & (left < (end[:, j] - start[:, j]) * ratio)
+            days[ends_here] = self.scale_days * (start[:, j] + left / ratio)[ends_here] ** (1 / self.shape)
+            left = left - (end[:, j] - start[:, j]) * ratio
+        return days
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,10 @@ from sample.parameters import (
 
 GRACE_DAYS = 15  # a membership that is not renewed ends this many days after it expired (the platform's definition)
 _TERM_DAYS = np.array([0, 30, 90, 180])  # a membership's term by plan (order of PLANS)
-_MISSING_GENDER, _MISSING_BIRTH_YEAR = 0.2, 0.05
+_MISSING_GENDER, _MISSING_BIRTH_YEAR = 0.2, 0.05  # at registration; some say it later
+_UNTIL_SAID_DAYS = 500  # on average
+N_PLANS, _PLAN_DAYS = 3, 600  # plans that a member has in turn at most, days until the next one on average
+N_CITIES, _CITY_DAYS = 2, 900
 _CONSENT_SHARE = {"marketing": 0.65, "profiling": 0.75}
 _CONSENT_CHANGES_PER_DAY = 0.04 / HISTORY_DAYS  # about 4 % of the customers change a consent during the history
 
@@ -45,17 +48,22 @@ class Population:
     registered: np.ndarray
     end: np.ndarray  # T, the moment the membership is over: known to nobody before
     is_lapse: np.ndarray
-    log_hazard: np.ndarray
+    log_hazard: np.ndarray  # under each of `plans`
     type: np.ndarray
     order_rate: np.ndarray  # organic orders per day at demand 1
     session_rate: np.ndarray
     acquisition_channel: np.ndarray
-    membership_plan: np.ndarray
-    gender: np.ndarray  # as the CRM shows it: 0 = unknown
-    birth_year: np.ndarray  # as the CRM shows it: 0 = unknown
+    plans: np.ndarray  # (customers, N_PLANS), the plans had in turn …
+    plan_from: np.ndarray  # … and from when on; NEVER if it does not come to that
+    cities: np.ndarray  # u in [0, 1) as (customers, N_CITIES): where on the list of cities
+    city_from: np.ndarray
+    gender: np.ndarray  # as the CRM shows it once it was said: 0 = unknown
+    gender_from: np.ndarray
+    birth_year: np.ndarray  # as the CRM shows it once it was said: 0 = unknown
+    birth_year_from: np.ndarray
     true_birth_year: np.ndarray
     anchor: np.ndarray  # last expiry ever shown; earlier ones lie whole terms before
-    term: np.ndarray
+    term: np.ndarray  # agreed at registration, whatever the plan becomes
     lead: np.ndarray  # how long before an expiry the membership is renewed
 
     def take(self, rows) -> "Population":
@@ -71,9 +79,32 @@ class Population:
         terms_left = (self.anchor - self.lead - now) // self.term
         return self.anchor - np.maximum(terms_left, 0) * self.term
 
-    def age_band(self, year: int) -> np.ndarray:
-        """Code of AGE_BANDS per customer from the shown birth year."""
-        return age_bands(np.where(self.birth_year > 0, year - self.birth_year, -1))
+    def plan_at(self, now) -> np.ndarray:
+        """Code of PLANS per customer as shown at `now` (one time, or one per customer), as all that follow."""
+        return _held(self.plans, self.plan_from, now)
+
+    def city_at(self, now) -> np.ndarray:
+        """Where on the list of cities: a number in [0, 1)."""
+        return _held(self.cities, self.city_from, now)
+
+    def gender_at(self, now) -> np.ndarray:
+        """Code of GENDERS: 0 until it was said."""
+        return np.where(self.gender_from < now, self.gender, 0)
+
+    def birth_year_at(self, now) -> np.ndarray:
+        """The birth year: 0 until it was said."""
+        return np.where(self.birth_year_from < now, self.birth_year, 0)
+
+    def age_band(self, year: int, now) -> np.ndarray:
+        """Code of AGE_BANDS from the birth year as shown at `now`."""
+        birth_year = self.birth_year_at(now)
+        return age_bands(np.where(birth_year > 0, year - birth_year, -1))
+
+
+def _held(values: np.ndarray, since: np.ndarray, now) -> np.ndarray:
+    """The value held at `now`, of those held in turn from their `since` on; the first one also before."""
+    n_later = (since[:, 1:] < np.reshape(now, (-1, 1))).sum(axis=1)
+    return values[np.arange(len(values)), n_later]
 
 
 def n_registered(world: World, day: int) -> int:
@@ -120,13 +151,15 @@ def _customers(world: World, index: np.ndarray, registered: np.ndarray) -> Popul
     skewed = np.minimum(gammaincinv(2.2, draw("age")) * 8, 65)
     age = 18 + skewed.astype(np.int64)  # at registration; most are young
     birth_year = clock.years_of(registered) - age
-    plan = pick(draw("plan"), SHARES_OF_PLANS)
+    plans = _plans_in_turn([draw(name) for name in ("plan", "plan/2", "plan/3")])
+    plan_from = _in_turn(registered, [draw(f"plan_wait/{k}") for k in range(1, N_PLANS)], _PLAN_DAYS)
     channel = integers(world.seed, "acquisition", index, len(ACQUISITION_CHANNELS))
-    codes = {"acquisition_channel": channel, "membership_plan": plan, "age_band": age_bands(age), "gender": gender}
-    log_hazard = truth.lifetime.log_hazard(codes)
-    lifetime = (truth.lifetime.lifetime_days(draw("lifetime"), log_hazard) * clock.DAY).astype(np.int64)
+    codes = {"acquisition_channel": channel, "age_band": age_bands(age), "gender": gender}
+    log_hazard = np.column_stack([truth.lifetime.log_hazard(codes | {"membership_plan": plan}) for plan in plans.T])
+    plan_days = (plan_from - registered[:, None]) / clock.DAY
+    lifetime = (truth.lifetime.lifetime_days(draw("lifetime"), log_hazard, plan_days) * clock.DAY).astype(np.int64)
     lead = (draw("lead") * 7 * clock.DAY).astype(np.int64)
-    term = _TERM_DAYS[plan] * clock.DAY
+    term = _TERM_DAYS[plans[:, 0]] * clock.DAY
     end = registered + lifetime
     grace = GRACE_DAYS * clock.DAY
     # whoever is over within the grace can only have cancelled
@@ -135,6 +168,16 @@ def _customers(world: World, index: np.ndarray, registered: np.ndarray) -> Popul
     anchor = np.where(is_lapse, end - grace, end + lead + (draw("phase") * term).astype(np.int64))
     kind = pick(draw("type"), truth.types.shares)
     own = np.exp(0.4 * ndtri(draw("own_rate")) - 0.08)  # customers of one kind still differ
+    city_from = _in_turn(registered, [draw("city_wait")], _CITY_DAYS)
+    gender_from, birth_year_from = (
+        np.where(draw(f"{name}_missing") < share, _in_turn(registered, [draw(f"{name}_wait")], _UNTIL_SAID_DAYS)[:, 1],
+                 registered)
+        for name, share in (("gender", _MISSING_GENDER), ("birth_year", _MISSING_BIRTH_YEAR))
+    )  # fmt: skip
+
+    def until_end(since):  # who has left says and changes nothing more
+        return np.where(since < (end if since.ndim == 1 else end[:, None]), since, clock.NEVER)
+
     return Population(
         customer_id=make_ids("c", world.seed, "customer", index),
         registered=registered,
@@ -145,14 +188,35 @@ def _customers(world: World, index: np.ndarray, registered: np.ndarray) -> Popul
         order_rate=truth.types.orders_per_day[kind] * own,
         session_rate=truth.types.sessions_per_day[kind] * own,
         acquisition_channel=channel,
-        membership_plan=plan,
-        gender=np.where(draw("gender_missing") < _MISSING_GENDER, 0, gender),
-        birth_year=np.where(draw("birth_year_missing") < _MISSING_BIRTH_YEAR, 0, birth_year),
+        plans=plans,
+        plan_from=until_end(plan_from),
+        cities=np.column_stack([draw("city"), draw("city/2")]),
+        city_from=until_end(city_from),
+        gender=gender,
+        gender_from=until_end(gender_from),
+        birth_year=birth_year,
+        birth_year_from=until_end(birth_year_from),
         true_birth_year=birth_year,
         anchor=anchor,
         term=term,
         lead=lead,
     )
+
+
+def _in_turn(registered: np.ndarray, draws: list[np.ndarray], mean_days: float) -> np.ndarray:
+    """Times (customers, 1 + draws) from which each of several values is held: exponential waits after registration."""
+    waits = np.cumsum([-np.log(u) * mean_days * clock.DAY for u in draws], axis=0)
+    later = [registered + wait.astype(np.int64) // clock.SECOND * clock.SECOND + clock.SECOND for wait in waits]
+    return np.column_stack([registered, *later])
+
+
+def _plans_in_turn(draws: list[np.ndarray]) -> np.ndarray:
+    """Codes of PLANS (customers, draws): each a plan other than the one before it, by the shares of the plans."""
+    plans = [pick(draws[0], SHARES_OF_PLANS)]
+    for u in draws[1:]:
+        others = [np.where(np.arange(len(SHARES_OF_PLANS)) == plan, 0, SHARES_OF_PLANS) for plan in range(4)]
+        plans.append(np.choose(plans[-1], [pick(u, shares) for shares in others]))
+    return np.column_stack(plans)
 
 
 def consent_at(world: World, people: Population, purpose: str, now: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from sample import clock
 from sample.catalogue import products
+from sample.clock import NEVER
 from sample.draws import generator, make_ids, pick
 from sample.parameters import CHANNELS, SIZE, Parameters, draw_parameters
 from sample.population import Population, World
 
 ORGANIC = len(CHANNELS)  # code of orders that no channel drove
-NEVER = np.iinfo(np.int64).max
 _CANCEL_SHARE, _CANCEL_DAYS = 0.04, 3
 _RETURN_SHARE, _RETURN_DAYS = 0.06, 15
 # Bulk orders by resellers, .2 % of all: outliers that the pipeline has to flag. They come organically: as a channel's

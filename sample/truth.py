@@ -44,13 +44,17 @@ def oracle_cindex(evaluation: pd.DataFrame) -> float:
     """Concordance of the true conditional risk on the rows of a churn evaluation.
 
     Risk is the true probability that a member who has stayed `entry_days` ends within CHURN_HORIZON_DAYS:
-    1 - S(entry + horizon) / S(entry). Needs customer_id, entry_days, duration_days (from entry) and is_churned.
+    1 - S(entry + horizon) / S(entry) under the plan held at entry; that it may change meanwhile nobody can know.
+    Needs customer_id, entry_days, duration_days (from entry) and is_churned.
     """
     from lifelines.utils import concordance_index
 
     _require(evaluation, "customer_id", "entry_days", "duration_days", "is_churned")
-    known = pd.read_parquet(_path("customers.parquet"), columns=["customer_id", "log_hazard"])
-    rows = _join(evaluation, known, "customer_id")
+    held = pd.read_parquet(_path("hazards.parquet"))
+    rows = _join(evaluation, held[held["from_days"] == 0].drop(columns="from_days"), "customer_id")
+    later = evaluation.reset_index().merge(held, on="customer_id")
+    later = later[later["from_days"] <= later["entry_days"]].sort_values("from_days").groupby("index").last()
+    rows.loc[later.index, "log_hazard"] = later["log_hazard"]
     lifetime = _parameters()["lifetime"]
     entry = rows["entry_days"].to_numpy(float)
     power = [((entry + h) / lifetime["scale_days"]) ** lifetime["shape"] for h in (0, CHURN_HORIZON_DAYS)]
@@ -119,14 +123,21 @@ def write_day(world: World, day: int, seen, orders: Orders, planted: dict[str, d
 
 
 def write_company(world: World, people: Population) -> None:
-    """Keep the parameters and each customer's latent type and true log hazard."""
+    """Keep the parameters, each customer's latent type, and the true log hazard from each change of plan on."""
     folder = settings().sample_dir / "truth"
     folder.mkdir(parents=True, exist_ok=True)
     truth = draw_parameters(world.seed)
-    customers = pa.table(
-        {"customer_id": people.customer_id.tolist(), "type": people.type, "log_hazard": people.log_hazard}
-    )
+    customers = pa.table({"customer_id": people.customer_id.tolist(), "type": people.type})
     pq.write_table(customers.sort_by("customer_id"), folder / "customers.parquet")
+    who, nth = np.nonzero(people.plan_from < clock.NEVER)
+    hazards = pa.table({
+        "customer_id": people.customer_id[who].tolist(),
+        "from_days": (people.plan_from[who, nth] - people.registered[who]) / clock.DAY,
+        "log_hazard": people.log_hazard[who, nth],
+    })  # fmt: skip
+    pq.write_table(
+        hazards.sort_by([("customer_id", "ascending"), ("from_days", "ascending")]), folder / "hazards.parquet"
+    )
     text = json.dumps(_plain(asdict(truth)) | {"curves": _curves(world, truth, people)}, indent=1)
     (folder / "parameters.json").write_text(text)
 

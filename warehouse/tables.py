@@ -5,6 +5,7 @@ FEATURES, LABELS, PREDICTIONS, MARTS, OPS = "features", "labels", "predictions",
 LAYERS = (RAW, QUARANTINE, STAGING, INPUT, CLEANED, FEATURES, LABELS, PREDICTIONS, MARTS, OPS)
 
 RAW_CUSTOMERS = "raw.crm__customers"
+RAW_CUSTOMER_CHANGES = "raw.crm__customer_changes"
 RAW_PRODUCTS = "raw.crm__products"
 RAW_CAMPAIGNS = "raw.crm__campaigns"
 RAW_ORDERS = "raw.crm__orders"
@@ -17,6 +18,7 @@ QUARANTINE_WEB_EVENTS = "quarantine.web__events"
 QUARANTINE_AD_EVENTS = "quarantine.ads__events"
 
 CLEANED_CUSTOMERS = "cleaned.customers"
+CLEANED_CUSTOMER_ATTRIBUTES = "cleaned.customer_attributes"
 CLEANED_PRODUCTS = "cleaned.products"
 CLEANED_CAMPAIGNS = "cleaned.campaigns"
 CLEANED_ORDERS = "cleaned.orders"

@@ -51,6 +51,9 @@ GOOD = {
         "concat('c', id) as customer_id, sha2(cast(id as string), 256) as phone_hash, '138****5678' as phone_mask, "
         "true as consent_marketing, 1980 as birth_year"
     ),
+    tables.RAW_CUSTOMER_CHANGES: _of_day(
+        "concat('h', id) as change_id, concat('c', id) as customer_id, timestamp'2024-08-26' as changed_at"
+    ),
     tables.RAW_PRODUCTS: _of_day(f"concat('p', id) as product_id, {_AMOUNT} as price_cny"),
     tables.RAW_CAMPAIGNS: _of_day(
         f"concat('k', id) as campaign_id, {_CHANNEL}, timestamp'2024-08-01' as started_at, "
@@ -75,8 +78,11 @@ GOOD = {
         f"concat('c', id) as customer_id, date'{FIRST}' as registered_date, 'gold' as membership_plan, "
         "false as has_marketing_consent, '138****5678' as phone_mask"
     ),
+    tables.CLEANED_CUSTOMER_ATTRIBUTES: _daily(
+        "concat('c', id) as customer_id, 'gold' as membership_plan, cast(day as string) as membership_plan_as_of"
+    ),
     tables.CLEANED_PRODUCTS: _of_day(f"concat('p', id) as product_id, {_AMOUNT} as price_cny"),
-    tables.CLEANED_CAMPAIGNS: _of_day(f"concat('k', id) as campaign_id, {_CHANNEL}", 5),
+    tables.CLEANED_CAMPAIGNS: _daily(f"concat('k', id) as campaign_id, {_CHANNEL}", 5),
     tables.CLEANED_DROPPED_ROWS: _daily("'events' as table_name, 'duplicate' as reason, 1L as n_rows", 1),
     tables.FEATURES_CUSTOMER_DAY: _daily(
         "concat('c', id) as customer_id, id as tenure_days, id % 2 = 0 as is_member, "

@@ -42,7 +42,7 @@ def test_a_good_day_passes_and_is_published(loaded, capsys):
     assert state.is_published(STAGE, DS)
     assert len(result.verdicts) > 30 and not result.failed
     line = capsys.readouterr().out.strip()
-    assert line.startswith(f"gate raw {DS}: {len(result.verdicts)} rules on 8 tables passed in ") and "→" in line
+    assert line.startswith(f"gate raw {DS}: {len(result.verdicts)} rules on 9 tables passed in ") and "→" in line
     recorded = loaded.sql(f"select * from ops.gate_verdicts where ds = '{DS}' and gate = 'raw'").collect()
     assert len(recorded) == len(result.verdicts) == len(state.verdicts(DS, "raw"))
     assert "http" not in result.report.read_text()

@@ -53,6 +53,10 @@ PLANTED = {
         "unknown_membership_plan": {"membership_plan": "'lead'"},
         "clear_phone": {"phone_mask": f"'{SECRET}'"},
     },
+    tables.CLEANED_CUSTOMER_ATTRIBUTES: {
+        "unknown_membership_plan": {"membership_plan": "'lead'"},
+        "of_the_past": {"membership_plan_as_of": "'2020-01-01'"},
+    },
     tables.CLEANED_CAMPAIGNS: {"unknown_channel": {"channel": "'fax'"}},
     tables.FEATURES_CUSTOMER_DAY: {
         "of_newest_day": {"ds": f"'{shift(DS, -1)}'"},

@@ -177,23 +177,69 @@ def test_gbsg2_as_published():
     assert churn.truncated_c_index(risk, y.assign(entry_days=-1.0)) == pytest.approx(0.6919, abs=0.002)
 
 
-def test_followup_splits_by_what_was_known_at_the_cutoff():
+LIFETIMES = pd.DataFrame({
+    "customer_id": list("abcde"),
+    "ds": "2024-07-03",
+    "registered_date": ["2024-01-01", "2024-04-01", "2024-03-11", "2024-01-31", "2023-01-01"],
+    "entry_date": ["2024-03-01", "2024-04-01", "2024-03-11", "2024-03-01", "2024-03-01"],
+    # alive; left before the cutoff; left while followed; left after the last mature day; left before observation
+    "churn_date": [None, "2024-04-11", "2024-05-11", "2024-07-02", "2024-02-01"],
+})  # fmt: skip
+
+
+def followed(history: list[tuple[str, str, str]]):
+    """(fit, judge) of LIFETIMES with a cutoff on 2024-05-01; history: customer, day, plan from then on."""
     spec = get_model("churn")
-    ids = list("abcde")
-    features = pd.DataFrame({"customer_id": ids, "ds": "2024-05-01", "tenure_days": 1, "age_years": 30.0,
-                             "gender": "male", "acquisition_channel": "app", "membership_plan": "basic"})  # fmt: skip
-    lifetimes = pd.DataFrame({
-        "customer_id": ids,
-        "ds": "2024-07-03",
-        "registered_date": ["2024-01-01", "2024-04-01", "2024-03-11", "2024-01-31", "2023-01-01"],
-        "entry_date": ["2024-03-01", "2024-04-01", "2024-03-11", "2024-03-01", "2024-03-01"],
-        # alive; left before the cutoff; left while followed; left after the last mature day; left before observation
-        "churn_date": [None, "2024-04-11", "2024-05-11", "2024-07-02", "2024-02-01"],
-    })  # fmt: skip
-    fit, judge = split_followup(
-        spec, features, lifetimes, cutoff=followup_cutoff(spec, "2024-01-01", "2024-06-30"), last="2024-06-30"
+    rows = pd.DataFrame(history, columns=["customer_id", "ds", "membership_plan"]).assign(
+        tenure_days=1, age_years=30.0, gender="male", acquisition_channel="app"
     )
+    today = rows.groupby("customer_id", as_index=False).last().assign(ds="2024-05-01")
+    cutoff = followup_cutoff(spec, "2024-01-01", "2024-06-30")
+    return split_followup(spec, rows, today, LIFETIMES, cutoff=cutoff, last="2024-06-30")
+
+
+def test_followup_splits_by_what_was_known_at_the_cutoff():
+    fit, judge = followed([(c, day, "basic") for c, day in zip("abcde", LIFETIMES["entry_date"], strict=True)])
     assert fit.features["customer_id"].tolist() == ["a", "b", "c", "d"]
     assert fit.labels.to_numpy().tolist() == [[60, 121, False], [0, 10, True], [0, 51, False], [30, 91, False]]
     assert judge.features["customer_id"].tolist() == ["a", "c", "d"]
     assert judge.labels.to_numpy().tolist() == [[121, 60, False], [51, 10, True], [91, 60, False]]
+
+
+def test_each_time_between_two_changes_is_a_row_of_its_own():
+    """A plan counts from its day on and not before; one of the day of leaving comes too late to have led to it."""
+    fit, judge = followed([
+        ("a", "2024-03-01", "basic"), ("a", "2024-04-10", "gold"),
+        ("b", "2024-04-01", "basic"), ("b", "2024-04-06", "silver"), ("b", "2024-04-11", "gold"),
+        ("d", "2024-04-20", "basic"),
+    ])  # fmt: skip
+    rows = fit.features[["customer_id", "membership_plan"]].join(fit.labels)
+    assert rows.to_numpy().tolist() == [
+        ["a", "basic", 60, 100, False], ["a", "gold", 100, 121, False],
+        ["b", "basic", 0, 5, False], ["b", "silver", 5, 10, True],
+        ["d", "basic", 80, 91, False],  # seen from then on only: who consents later is not at risk before
+    ]  # fmt: skip
+    assert judge.features["membership_plan"].tolist() == ["gold", "basic"]
+
+
+def test_who_changed_is_not_taken_for_what_they_became():
+    """Lives under a plan that changes: rows per time recover the hazard ratio, today's plan for all of a life does not."""
+    rng, n, ratio = np.random.default_rng(4), 6_000, np.exp(0.8)
+    change, end, unit = rng.uniform(0, 600, n), rng.uniform(100, 900, n), rng.exponential(size=n)
+    before = change / 500
+    life = np.where(unit < before, unit * 500, change + (unit - before) * 500 / ratio)  # from basic to gold at `change`
+    stop = np.minimum(life, end)
+    has_gold = change < stop
+    times = pd.DataFrame({
+        "gold": np.r_[np.zeros(n), np.ones(has_gold.sum())],
+        "entry_days": np.r_[np.zeros(n), change[has_gold]],
+        "duration_days": np.r_[np.minimum(change, stop), stop[has_gold]],
+        "is_churned": np.r_[(life <= end) & ~has_gold, (life <= end)[has_gold]],
+    })  # fmt: skip
+    newest = pd.DataFrame(
+        {"gold": has_gold.astype(float), "entry_days": 0.0, "duration_days": stop, "is_churned": life <= end}
+    )
+    for fit in (churn.fit_weibull, churn.fit_cox):
+        of_the_time, of_today = (fit(t[["gold"]], t.drop(columns="gold"), 0.0).beta[0] for t in (times, newest))
+        assert of_the_time == pytest.approx(0.8, abs=0.1)
+        assert of_today < 0.4

@@ -5,6 +5,7 @@ Usage: python -m tests.time.live live FROM DS [FROM DS ...]   ('-' as FROM: a da
                                  rebuild FROM DS
                                  rewrite DS TABLE SQL [...]   (SQL of {old}; prints rows that are no longer there)
                                  restore DS TABLE [...]
+                                 move DAY DS [...]   (loads of the days DS: each column of what is not of DAY or before)
 """
 
 import sys
@@ -56,9 +57,38 @@ def restore(ds: str, *tables: str) -> None:
         replace_partition(session().table(_aside(table)).drop("ds"), table, ds)
 
 
+# Raw table → the time of what a row tells of; a table that is read whole tells of the day of its load, with all its columns.
+TIMES = {
+    "raw.crm__customers": None, "raw.crm__products": None, "raw.crm__campaigns": None, "raw.crm__orders": "ordered_at",
+    "raw.crm__order_items": "ordered_at", "raw.crm__channel_spend": "spend_date", "raw.crm__customer_changes": "changed_at",
+    "raw.web__events": "event_time", "raw.ads__events": "event_time",
+}  # fmt: skip
+STAYS = ("old_value", "field")  # what a log says of the time before a change is of the past
+MOVED = {
+    "string": "concat('moved ', {0})", "timestamp": "{0} + interval 30 hours", "date": "{0} + interval 1 day",
+    "boolean": "not {0}",
+}  # fmt: skip
+
+
+def move(day: str, *loads: str) -> None:
+    """Change every column of the loads, but for keys, and in rows that tell of `day` or before what was read first."""
+    for ds in loads:
+        for table, time in TIMES.items():
+            columns = session().sql(f"select * from {table} where ds = '{ds}'").drop("ds").dtypes
+            chosen = []
+            for name, kind in columns:
+                stays = name.endswith("_id") or name in (time, "occurred_at", "received_date", "source", *STAYS)
+                is_later = f"to_date(from_utc_timestamp({time}, 'Asia/Shanghai')) > '{day}'" if time else "true"
+                moved = f"cast({MOVED.get(kind, '{0} + 7').format(name)} as {kind})"
+                if time == "event_time":  # a line that comes late tells of its day for the first time
+                    moved = f"case when {is_later} then {moved} else {name} end"
+                chosen.append(name if stays else f"{moved} as {name}")
+            rewrite(ds, table, f"select {', '.join(chosen)} from {{old}}")
+
+
 def _aside(table: str) -> str:
     return f"kept.{table.replace('.', '_')}"
 
 
 if __name__ == "__main__":
-    {"live": live, "rebuild": rebuild, "rewrite": rewrite, "restore": restore}[sys.argv[1]](*sys.argv[2:])
+    {"live": live, "rebuild": rebuild, "rewrite": rewrite, "restore": restore, "move": move}[sys.argv[1]](*sys.argv[2:])

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.companies import declare
 from tests.conftest import PROJECT, mdp
+from warehouse import dates
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -19,7 +21,7 @@ DAYS = 24
 FIRST, LAST, AFTER = "2024-03-01", "2024-03-24", "2024-03-25"
 FORGOTTEN, OWN_DAY = "forgotten-on-a-phone", "2024-03-10"  # an event that comes two weeks late, and when it happened
 # Written for the newest day of a run only (docs of the models): compared on the last day.
-SNAPSHOTS = {"cleaned.customers", "cleaned.products", "cleaned.campaigns", "labels.customer_lifetime"}
+SNAPSHOTS = {"cleaned.customers", "cleaned.products", "labels.customer_lifetime"}
 
 
 def live(home: Path, *words: str, **env: str) -> str:
@@ -56,15 +58,22 @@ def one_pass(tmp_path_factory):
     mdp("warehouse", "stop", home=home)
 
 
-def test_one_pass_equals_day_by_day(one_pass, tmp_path):
-    """A history up to a day and then single days give the same tables as one pass over all of them."""
+def test_one_pass_equals_day_by_day_and_later_loads_change_no_earlier_day(one_pass, tmp_path):
+    """A history up to a day and then single days give the same tables as one pass over all of them.
+
+    Then each column of each later load is changed: what was known before stays what it was.
+    """
+    history_to, later = "2024-03-21", ["2024-03-22", "2024-03-23", LAST]
     (tmp_path / "keys").mkdir(mode=0o700)
     shutil.copy(one_pass / "keys" / "privacy.key", tmp_path / "keys")  # equal people must have equal hashes
     mdp("warehouse", "start", home=tmp_path)
     try:
         mdp("sample", "create", "--days", str(DAYS), "--customers", "200", "--seed", "5", home=tmp_path)
-        live(tmp_path, "live", FIRST, "2024-03-21", "-", "2024-03-22", "-", "2024-03-23", "-", LAST)
+        live(tmp_path, "live", FIRST, history_to, *(word for ds in later for word in ("-", ds)))
         daily = checksums(tmp_path)
+        moved = dict(line.split() for line in live(tmp_path, "move", history_to, *later).splitlines())
+        live(tmp_path, "rebuild", FIRST, LAST)
+        after = checksums(tmp_path)
     finally:
         mdp("warehouse", "stop", home=tmp_path)
     whole = checksums(one_pass)
@@ -72,6 +81,47 @@ def test_one_pass_equals_day_by_day(one_pass, tmp_path):
     assert len({table for table, _ in compared}) >= 15
     assert len({ds for _, ds in compared}) >= DAYS
     assert {k: whole[k] for k in compared} == {k: daily.get(k) for k in compared}
+
+    assert len(moved) == 9 and all(int(n) for n in moved.values()), moved
+    features = {k: v for k, v in daily.items() if k[0].startswith("features.")}
+    before = {k: v for k, v in features.items() if k[1] <= history_to}
+    assert len(before) >= 4 * 21
+    assert {k: after.get(k) for k in before} == before
+    unmoved = {k for k, v in features.items() if k[1] > history_to and after.get(k) == v}
+    assert not unmoved, "the loads of these days were not moved"
+
+
+def test_a_company_without_a_log_of_changes_learns_what_customers_were_day_by_day(tmp_path):
+    """Its history is known as of one load: models leave that out and say so; each later day is known as it was."""
+    folder = tmp_path / "no_log"
+    shutil.copytree(PROJECT / "companies" / "sample", folder)
+    for name, block in (("feeds.yml", "crm__customer_changes"), ("company.yml", "entities")):
+        blocks = yaml.safe_load((folder / name).read_text())
+        blocks.pop(block) if name == "feeds.yml" else blocks[block].pop("customer_changes")
+        (folder / name).write_text(yaml.safe_dump(blocks, sort_keys=False))
+    (folder / "staging" / "stg_crm__customer_changes.sql").unlink()
+    own, history_to = {"MDP_COMPANY": str(folder)}, "2024-03-22"
+    mdp("warehouse", "start", home=tmp_path, **own)
+    try:
+        mdp("sample", "create", "--days", str(DAYS), "--customers", "200", "--seed", "5", home=tmp_path, **own)
+        live(tmp_path, "live", FIRST, history_to, "-", "2024-03-23", **own)
+        # the newest load: everybody has another plan
+        live(tmp_path, "live", "-", LAST, **own)
+        moved = "select * except (membership_plan), 'platinum' as membership_plan from {old}"
+        live(tmp_path, "rewrite", LAST, "raw.crm__customers", moved, **own)
+        live(tmp_path, "rebuild", "-", LAST, **own)
+        said = mdp("train", "ctr", "--ds", LAST, "--dry", home=tmp_path, **own).stdout
+        days = query(tmp_path, "select distinct concat(ds, ' ', membership_plan_as_of) from features.customer_day")
+        platinum = query(tmp_path, "select distinct ds from features.customer_day where membership_plan = 'platinum'")
+        gate = mdp("gate", "raw", "--ds", LAST, home=tmp_path, check=False, **own)
+    finally:
+        mdp("warehouse", "stop", home=tmp_path)
+    lacks = "gender, age_band, membership_plan of all days"
+    assert f"left out of training, because only a later load tells what they were: {lacks}" in said
+    loads = {ds: max(ds, history_to) for ds in dates.days(FIRST, LAST)}
+    assert sorted(days) == [f"{ds} {load}" for ds, load in loads.items()]
+    assert platinum == [LAST]
+    assert "crm__customer_changes" not in gate.stdout + gate.stderr
 
 
 def test_a_day_that_becomes_empty_is_empty(one_pass):
@@ -90,12 +140,16 @@ def test_a_day_that_becomes_empty_is_empty(one_pass):
 
 
 def test_moving_only_the_future_changes_no_feature(one_pass):
-    """Facts whose own time lies after a day are removed or undone; features up to that day stay the same."""
+    """Facts whose own time lies after a day are removed or undone, and whoever is there changes each attribute after it,
+    as the log says; features up to that day stay the same."""
     day, end = "2024-03-18", "timestamp '2024-03-18 16:00:00'"  # the end of that day in Asia/Shanghai, as UTC
     before = {k: v for k, v in checksums(one_pass).items() if k[1] <= day}
-    moved = rewrite(one_pass, {table: without_future(table, end) for table in (*TIMES_OF_TABLES, WEB, ADS)})
+    changed = query(one_pass, "select distinct attribute from input.customer_changes")
+    assert {"membership_plan", "city", "membership_expires_at"} <= set(changed), "the company itself changes, too"
+    queries = {CHANGES: WITH_NEW_CHANGES} | {t: without_future(t, end) for t in (*TIMES_OF_TABLES, WEB, ADS)}
+    moved = rewrite(one_pass, queries)
     try:
-        assert len(moved) == 5 and all(moved.values()), moved
+        assert len(moved) == 6 and all(n for table, n in moved.items() if table != CHANGES), moved
         live(one_pass, "rebuild", FIRST, LAST)
         after = checksums(one_pass)
     finally:
@@ -113,6 +167,17 @@ def rewrite(home: Path, queries: dict[str, str]) -> dict[str, int]:
 
 
 WEB, ADS = "raw.web__events", "raw.ads__events"
+CHANGES = "raw.crm__customer_changes"
+ATTRIBUTES = {
+    "gender": "'moved'", "birth_year": "1900", "city": "'moved'", "membership_plan": "'moved'",
+    "membership_expires_at": "timestamp '2030-01-01 00:00:00'",
+}  # fmt: skip
+# The log with one more change of every attribute of every customer, in the last hour of the newest day.
+WITH_NEW_CHANGES = "select * from {old}" + "".join(
+    f" union all select concat('new-{name}-', customer_id), customer_id, '{name}', cast({name} as string), "
+    f"cast({new} as string), timestamp '{LAST} 15:30:00', load_id from raw.crm__customers where ds = '{LAST}'"
+    for name, new in ATTRIBUTES.items()
+)
 # Table → (when a row came to be, what happened to it later)
 TIMES_OF_TABLES = {
     "raw.crm__customers": ("registered_at", "membership_cancelled_at"),
@@ -126,8 +191,11 @@ def without_future(table: str, end: str) -> str:
     if table in (WEB, ADS):
         return f"select * from {{old}} where cast(occurred_at as timestamp) < {end}"
     born, later = TIMES_OF_TABLES[table]
-    known = f"case when {later} < {end} then {later} end as {later}"
-    return f"select * except ({later}), {known} from {{old}} where {born} < {end}"
+    known, changed = {later: f"case when {later} < {end} then {later} end"}, {}
+    if table == "raw.crm__customers":
+        changed = ATTRIBUTES | dict.fromkeys(("phone_hash", "email_hash", "phone_mask"), "'moved'")
+    columns = ", ".join(f"{value} as {name}" for name, value in (known | changed).items())
+    return f"select * except ({', '.join(known | changed)}), {columns} from {{old}} where {born} < {end}"
 
 
 def test_an_event_that_was_held_back_and_released_counts_on_its_own_day(one_pass):

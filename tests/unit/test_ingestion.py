@@ -46,8 +46,8 @@ def _faults(tmp_path, change) -> str:
 def test_the_shipped_feeds_hold():
     feeds = load_feeds()
     assert list(feeds) == [
-        "crm__customers", "crm__products", "crm__campaigns", "crm__orders", "crm__order_items", "crm__channel_spend",
-        "web__events", "ads__events",
+        "crm__customers", "crm__customer_changes", "crm__products", "crm__campaigns", "crm__orders", "crm__order_items",
+        "crm__channel_spend", "web__events", "ads__events",
     ]  # fmt: skip
     stored = stored_columns(feeds["crm__customers"])
     assert {"phone_hash", "phone_mask", "email_hash", "id_number_enc", "key_id"} <= set(stored)

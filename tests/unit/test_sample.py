@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from sample import clock, company, truth
+from sample import clock, company, crm, truth
 from sample.browsing import events_of, impressions_of
 from sample.parameters import CHANNELS, SIZE, draw_parameters, expected_auc
 from sample.population import World, build_population, n_registered
@@ -49,7 +49,7 @@ def assert_same_files(a: Path, b: Path):
 
 
 def assert_same_tables(a: dict, b: dict):
-    assert len(a) == 6 and a.keys() == b.keys()
+    assert len(a) == 7 and a.keys() == b.keys()
     for name in a:
         assert a[name].num_rows > 0 and a[name].equals(b[name]), name
 
@@ -232,7 +232,7 @@ def test_clicks_and_churn_are_realistic(seed):
 
 def test_ids_and_order_carry_nothing(world, people):
     by_id = np.argsort(np.argsort(people.customer_id))
-    for hidden in (people.type, people.log_hazard, people.registered, people.end):
+    for hidden in (people.type, people.log_hazard[:, 0], people.registered, people.end):
         assert abs(spearmanr(by_id, hidden)[0]) < 4 / np.sqrt(len(by_id))
     seen = [impressions_of(world, people, day) for day in range(10)]
     ids, p = np.concatenate([s.impression_id for s in seen]), np.concatenate([s.probability for s in seen])
@@ -293,6 +293,26 @@ def test_shown_expiry_gives_nothing_away_too_early(people):
     assert sum(map(np.sum, last.values())) > 20
     for day, rows in last.items():
         assert np.all(shown[day - 1][people.is_lapse][rows] == final[people.is_lapse][rows])
+
+
+def test_the_log_of_changes_leads_back_to_what_the_table_was(world, people):
+    """Today's customers with the log's later changes undone are those of an earlier day, and each attribute does change."""
+    end = pd.Timestamp(clock.day_start(TZ, 61), unit="ms", tz="UTC")
+    then, now = (
+        crm._customers(world, people, clock.day_start(TZ, day)).to_pandas().set_index("customer_id")
+        for day in (61, 180)
+    )
+    then = then[then["registered_at"] < end]
+    log = crm._customer_changes(world, people, clock.day_start(TZ, 180)).to_pandas()
+    later = log[log["changed_at"] >= end].sort_values("changed_at")
+    old = later.groupby(["customer_id", "field"])["old_value"].first().unstack()
+    for field in ("membership_plan", "city", "gender", "birth_year", "membership_expires_at"):
+        past, today = (t[field].astype(object).where(t[field].notna(), "").loc[then.index] for t in (then, now))
+        undone = old[field].reindex(then.index).fillna(today)
+        if field == "membership_expires_at":
+            undone = pd.to_datetime(undone, utc=True, format="mixed")
+        assert (past.astype(str) != today.astype(str)).sum() > 3, field
+        assert (undone.astype(str).str.removesuffix(".0") == past.astype(str).str.removesuffix(".0")).all(), field
 
 
 def test_those_who_left_before_the_start_are_not_known(world, people):

@@ -217,7 +217,9 @@ def test_a_gate_takes_back_what_follows_only_if_it_refuses(lived, tmp_path, monk
     from expectations.validate import Verdict
 
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
-    verdict = Verdict("features.customer_day", "volume", None, "rows", "holds" if passes else "broken", "0", "at least 1", ())
+    verdict = Verdict(
+        "features.customer_day", "volume", None, "rows", "holds" if passes else "broken", "0", "at least 1", ()
+    )
     monkeypatch.setattr(gate.validate, "judge", lambda *arguments, **more: [verdict])
     before = published()
     if passes:

@@ -2,7 +2,7 @@
   The customers known at the end of ds, as they were then. One row per customer, one partition per run: the CRM hands over
   its whole table each day. It may have moved on since (a history is built from one load), so what carries its own time and
   lies after ds is undone: later registrations are left out, later cancellations are not known yet, and a consent changed
-  later was the opposite before.
+  later was the opposite before. What a customer was on the day, also on days before, is told by customer_attributes.
 -#}
 with
 
@@ -15,23 +15,31 @@ loaded as (
     where load_date = '{{ to_ds() }}'
         and {{ business_date('registered_at') }} <= '{{ to_ds() }}'
 
+),
+
+attributes as (
+
+    select customer_id, gender, birth_year, city, membership_plan, membership_expires_at
+    from {{ ref('customer_attributes') }}
+    where ds = '{{ to_ds() }}'
+
 )
 
 select
-    customer_id,
+    loaded.customer_id,
     registered_at,
     registered_date,
     phone_hash,
     phone_mask,
     email_hash,
-    gender,
-    birth_year,
-    city,
+    attributes.gender,
+    attributes.birth_year,
+    attributes.city,
     latitude,
     longitude,
     acquisition_channel,
-    membership_plan,
-    membership_expires_at,
+    attributes.membership_plan,
+    attributes.membership_expires_at,
     case when {{ business_date('membership_cancelled_at') }} <= '{{ to_ds() }}' then membership_cancelled_at end
         as membership_cancelled_at,
     case
@@ -49,3 +57,4 @@ select
     load_date as ds
 
 from loaded
+join attributes on attributes.customer_id = loaded.customer_id

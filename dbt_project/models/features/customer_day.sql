@@ -1,6 +1,6 @@
 {#-
-  Each customer on each day: who they are, what they did in the last 7, 30 and 90 days, and in total. One row per customer
-  registered by then and day (dense: also the silent ones).
+  Each customer on each day: who they were, what they did in the last 7, 30 and 90 days, and in total. One row per customer
+  registered by then and day (dense: also the silent ones). <column>_as_of: as in cleaned.customer_attributes.
 
   A rolling window over a dense calendar would need 90 days before the range for every customer and re-add each window for
   each row. Instead a day's activity enters each window on its own day and leaves it 7, 30 or 90 days later; the running
@@ -14,36 +14,35 @@
 -#}
 {%- set totals = running_totals_of(this) %}
 {%- set continues = has_day_before(totals) %}
+{%- set described = [
+    'tenure_days', 'age_years', 'gender', 'city', 'acquisition_channel', 'membership_plan', 'is_member',
+    'age_years_as_of', 'gender_as_of', 'city_as_of', 'membership_plan_as_of', 'is_member_as_of',
+] %}
 with
-
-customers as (
-
-    select
-        customer_id,
-        registered_date,
-        birth_year,
-        coalesce(gender, 'unknown') as gender,
-        city,
-        acquisition_channel,
-        membership_plan,
-        -- the day the membership ended or will end: as in labels.customer_lifetime
-        least(
-            coalesce({{ business_date('membership_cancelled_at') }}, '9999-12-31'),
-            coalesce(cast(date_add({{ business_date('membership_expires_at') }}, {{ var('lapse_days') }}) as string), '9999-12-31')
-        ) as end_date
-    from {{ ref('customers') }}
-    where ds = '{{ to_ds() }}'
-
-),
 
 calendar as (
 
     select
-        customers.customer_id,
-        span.ds
-    from customers
-    lateral view explode({{ days_array(from_ds(), to_ds()) }}) span as ds
-    where span.ds >= customers.registered_date
+        customer_id,
+        datediff(ds, registered_date) as tenure_days,
+        cast(substr(ds, 1, 4) as int) - birth_year as age_years,
+        coalesce(gender, 'unknown') as gender,
+        city,
+        acquisition_channel,
+        membership_plan,
+        -- the membership ends as in labels.customer_lifetime
+        least(
+            coalesce({{ business_date('membership_cancelled_at') }}, '9999-12-31'),
+            coalesce(cast(date_add({{ business_date('membership_expires_at') }}, {{ var('lapse_days') }}) as string), '9999-12-31')
+        ) > ds as is_member,
+        birth_year_as_of as age_years_as_of,
+        gender_as_of,
+        city_as_of,
+        membership_plan_as_of,
+        membership_expires_at_as_of as is_member_as_of,
+        ds
+    from {{ ref('customer_attributes') }}
+    where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
 ),
 
@@ -112,7 +111,7 @@ changes as (
 calendar_and_changes as (
 
     select
-        customer_id, ds, 1 as is_calendar, 0 as n_views_7d, 0 as n_views_30d, 0 as n_searches_30d, 0 as n_favourites_30d,
+        customer_id, ds, 1 as is_calendar, {{ described | join(', ') }}, 0 as n_views_7d, 0 as n_views_30d, 0 as n_searches_30d, 0 as n_favourites_30d,
         0 as n_carts_30d, 0 as n_active_days_30d, 0 as visit_ms_30d, 0 as n_orders_30d, 0 as n_orders_90d,
         0 as revenue_30d_cents, 0 as revenue_90d_cents, 0 as n_orders_total, 0 as revenue_total_cents,
         cast(null as string) as last_order_date
@@ -121,7 +120,7 @@ calendar_and_changes as (
     union all
 
     select
-        customer_id, ds, 0, n_views_7d, n_views_30d, n_searches_30d, n_favourites_30d,
+        customer_id, ds, 0, {% for column in described %}null, {% endfor %}n_views_7d, n_views_30d, n_searches_30d, n_favourites_30d,
         n_carts_30d, n_active_days_30d, visit_ms_30d, n_orders_30d, n_orders_90d,
         revenue_30d_cents, revenue_90d_cents, n_orders_total, revenue_total_cents, last_order_date
     from changes
@@ -136,6 +135,7 @@ windows as (
         customer_id,
         ds,
         is_calendar,
+        {{ described | join(', ') }},
         {%- for measure in [
             'n_views_7d', 'n_views_30d', 'n_searches_30d', 'n_favourites_30d', 'n_carts_30d', 'n_active_days_30d',
             'visit_ms_30d', 'n_orders_30d', 'n_orders_90d', 'revenue_30d_cents', 'revenue_90d_cents', 'n_orders_total',
@@ -150,13 +150,9 @@ windows as (
 
 select
     windows.customer_id,
-    datediff(windows.ds, customers.registered_date) as tenure_days,
-    cast(substr(windows.ds, 1, 4) as int) - customers.birth_year as age_years,
-    customers.gender,
-    customers.city,
-    customers.acquisition_channel,
-    customers.membership_plan,
-    customers.end_date > windows.ds as is_member,
+    {%- for column in described %}
+    windows.{{ column }},
+    {%- endfor %}
     windows.last_order_date,
     datediff(windows.ds, windows.last_order_date) as recency_days,
     cast(windows.n_orders_total as bigint) as n_orders_total,
@@ -177,5 +173,4 @@ select
     windows.ds
 
 from windows
-join customers on customers.customer_id = windows.customer_id
 where windows.is_calendar = 1

@@ -1,6 +1,7 @@
 {#-
   What was known at the moment an ad was shown: the click model's input. One row per impression. Anonymous impressions stay
   (gender and age band 'unknown', plan 'none'): the same model scores them. Hours and weekdays are those of the company.
+  Who saw it and the campaign are as they were on the day. <column>_as_of: as in cleaned.customer_attributes.
 -#}
 with
 
@@ -17,13 +18,16 @@ impressions as (
 
 customers as (
 
-    select customer_id, gender, birth_year, membership_plan from {{ ref('customers') }} where ds = '{{ to_ds() }}'
+    select
+        customer_id, gender, birth_year, membership_plan, gender_as_of, birth_year_as_of, membership_plan_as_of, ds
+    from {{ ref('customer_attributes') }}
+    where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
 ),
 
 campaigns as (
 
-    select campaign_id, category from {{ ref('campaigns') }} where ds = '{{ to_ds() }}'
+    select campaign_id, category, ds from {{ ref('campaigns') }} where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
 ),
 
@@ -34,10 +38,13 @@ described as (
         campaigns.category,
         customers.gender,
         customers.membership_plan,
+        coalesce(customers.gender_as_of, impressions.ds) as gender_as_of,
+        coalesce(customers.birth_year_as_of, impressions.ds) as age_band_as_of,
+        coalesce(customers.membership_plan_as_of, impressions.ds) as membership_plan_as_of,
         cast(substr(impressions.ds, 1, 4) as int) - customers.birth_year as age_years
     from impressions
-    left join customers on customers.customer_id = impressions.customer_id
-    left join campaigns on campaigns.campaign_id = impressions.campaign_id
+    left join customers on customers.customer_id = impressions.customer_id and customers.ds = impressions.ds
+    left join campaigns on campaigns.campaign_id = impressions.campaign_id and campaigns.ds = impressions.ds
 
 )
 
@@ -70,6 +77,9 @@ select
         else '55+'
     end as age_band,
     coalesce(membership_plan, 'none') as membership_plan,
+    gender_as_of,
+    age_band_as_of,
+    membership_plan_as_of,
     ds
 
 from described

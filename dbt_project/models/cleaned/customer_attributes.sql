@@ -1,0 +1,100 @@
+{#-
+  What a customer was on each day, as at its end: one row per customer registered by then and business day (dense). The
+  newest snapshot would give every past day today's plan, and models would learn from it what nobody knew.
+
+  A day is as the first load on or after it says (macros/loads.sql). Where the source keeps a log of changes, what it was
+  before each later change is put back; the log wins over loads, because a load may have been read days after its own. Both
+  are seen in one walk back through each customer's days, newest first: the last old value passed is the value of the day.
+
+  <attribute>_as_of says which day the value is of: ds, or a later one where a load has to stand in for days before it that
+  no log tells of. It is the same for all customers of a day, so that leaving such values out tells nothing of anybody. Who
+  came into the source only after the day has none: nothing was known of them.
+-#}
+{%- set attributes = {
+    'gender': 'string', 'birth_year': 'int', 'city': 'string', 'membership_plan': 'string', 'membership_expires_at': 'timestamp',
+} %}
+{%- set logged = var('logged_attributes') %}
+{%- set facts = ['registered_date', 'acquisition_channel', 'membership_cancelled_at'] %}
+with
+
+loaded as (
+
+    {{ as_loaded(
+        "(select c.*, " ~ business_date('registered_at') ~ " as registered_date from " ~ ref('input__customers') ~ " c)",
+        'customer_id', facts + attributes.keys() | list, born='registered_date',
+    ) }}
+
+),
+
+-- the log is complete from the day before its first change on, and that need not be read again when it is long ago
+logged_since as (
+
+    select coalesce(cast(date_sub(min(event_date), 1) as string), '9999-12-31') as first_date
+    from {{ ref('input__customer_changes') }}
+    where load_date between '{{ shift_ds(from_ds(), -reach_days()) }}' and '{{ to_ds() }}'
+
+),
+
+days_and_changes as (
+
+    select
+        customer_id, ds, 1 as is_day, cast(null as timestamp) as changed_at, cast(null as string) as change_id,
+        day_load_date, {{ facts | join(', ') }}
+        {%- for attribute in attributes %},
+        case when load_date = day_load_date then {{ attribute }} end as loaded_{{ attribute }},
+        cast(null as string) as old_{{ attribute }}
+        {%- endfor %}
+    from loaded
+
+    union all
+
+    select
+        customer_id, cast(date_sub(event_date, 1) as string), 0, changed_at, change_id,
+        null{% for fact in facts %}, null{% endfor %}
+        {%- for attribute in attributes %},
+        null,
+        {% if attribute in logged %}case when attribute = '{{ attribute }}' then coalesce(old_value, '') end{% else %}null{% endif %}
+        {%- endfor %}
+    from {{ ref('input__customer_changes') }}
+    where load_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+        and event_date > '{{ from_ds() }}'
+
+),
+
+walked_back as (
+
+    select
+        days_and_changes.*,
+        {%- for attribute in attributes %}
+        last_value(old_{{ attribute }}, true) over (
+            partition by customer_id order by ds desc, is_day, changed_at desc, change_id desc
+            rows between unbounded preceding and current row
+        ) as told_{{ attribute }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from days_and_changes
+
+)
+
+select
+    walked_back.customer_id,
+    walked_back.registered_date,
+    walked_back.acquisition_channel,
+    walked_back.membership_cancelled_at,
+    {%- for attribute, kind in attributes.items() %}
+    case
+        when told_{{ attribute }} is null then loaded_{{ attribute }}
+        when told_{{ attribute }} <> '' then cast(told_{{ attribute }} as {{ kind }})
+    end as {{ attribute }},
+    {%- endfor %}
+    {%- for attribute in attributes %}
+    {% if attribute in logged -%}
+    least(walked_back.day_load_date, greatest(walked_back.ds, logged_since.first_date)) as {{ attribute }}_as_of,
+    {%- else -%}
+    walked_back.day_load_date as {{ attribute }}_as_of,
+    {%- endif %}
+    {%- endfor %}
+    walked_back.ds
+
+from walked_back
+cross join logged_since
+where walked_back.is_day = 1

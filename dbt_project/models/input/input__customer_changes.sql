@@ -1,0 +1,1 @@
+{{ entity('customer_changes') }}
