@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import jinja2
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from ingestion import jdbc, privacy, run, status
@@ -587,7 +588,7 @@ MODES = {
 @needs_database
 @pytest.mark.parametrize("name", MODES)
 def test_a_literal_is_its_value_whatever_the_server_is_set_to(name, request):
-    """Asked of the server itself, with the session that each of our reads begins with."""
+    """Asked of the server itself, with the session that each of our reads begins with; unlike the next, without Spark."""
     server = request.getfixturevalue(name)
     source = Source("f", "table t", "t", Database.__new__(Database), 1)
     object.__setattr__(source.database, "product", "postgresql" if name == "postgres" else name)
@@ -611,6 +612,32 @@ def test_a_literal_is_its_value_whatever_the_server_is_set_to(name, request):
     finally:
         undo = [f"set global sql_mode = '{before}'"] if name == "mariadb" else ["alter role current_user reset all"]
         do(server, *undo)
+
+
+@needs_database
+def test_a_hostile_value_at_which_a_read_is_split_stays_a_value(shop, request):
+    """Cuts are values of the source and go back to it as literals, whatever the server takes for a quote or an escape."""
+    name = "mariadb" if "maria" in shop.jdbc_url else "postgres"
+    text = "varchar(200) character set utf8mb4 collate utf8mb4_bin" if name == "mariadb" else 'varchar(200) collate "C"'
+    do(shop, "drop table if exists try_hostile", "drop table if exists try_prey", "create table try_prey (id int)",
+       f"create table try_hostile (id int primary key, k {text})")  # fmt: skip
+    with shop.engine.begin() as connection:
+        values = [{"id": n, "k": value} for n, value in enumerate(HOSTILE)]
+        connection.execute(sa.text("insert into try_hostile values (:id, :k)"), values)
+    one = feed({"id": "int", "k": "string"}, table="try_hostile", split_by="k", splits=len(HOSTILE))
+    before = do(shop, "select @@global.sql_mode")[0][0] if name == "mariadb" else None
+    try:
+        for mode in MODES[name]:
+            do(shop, mode)
+            inputs = jdbc.fix_inputs(one, None, DAY)
+            assert len(inputs["splits"]["cuts"]) > len(HOSTILE) - 2, mode
+            source, frame = jdbc.read(one, inputs)
+            found = sorted(tuple(row) for row in frame.collect())
+            assert found == list(enumerate(HOSTILE)) and source.count() == len(HOSTILE), mode
+            assert do(shop, "select count(*) from try_prey") == [(0,)], mode
+    finally:
+        undo = [f"set global sql_mode = '{before}'"] if name == "mariadb" else ["alter role current_user reset all"]
+        do(shop, *undo)
 
 
 # -- deleted rows, the plan, the command line -------------------------------------------------------------------------
