@@ -57,6 +57,7 @@ class Company(BaseModel):
     reach_days: Annotated[int, Field(ge=0, le=3650)] = 30
     profiling: Literal["all", "consent"] = "all"
     closed: Annotated[frozenset[str], BeforeValidator(_days)] = frozenset()
+    logged_attributes: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = ()
     paid_channels: tuple[Annotated[str, Field(pattern=r"^[^'\\]+$")], ...] = ()
     entities: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
 

@@ -66,3 +66,8 @@ where 1 = 0
 {% macro paid_channels_array() -%}
   {%- if paid_channels() -%}array('{{ paid_channels() | join("', '") }}'){%- else -%}array(cast(null as string)){%- endif -%}
 {%- endmacro %}
+
+{#- Attributes of a customer whose changes the company's source logs. -#}
+{% macro logged_attributes() -%}
+  {{ return(fromjson(env_var('MDP_LOGGED_ATTRIBUTES', '[]'))) }}
+{%- endmacro %}

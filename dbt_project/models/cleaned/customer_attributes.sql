@@ -13,7 +13,7 @@
 {%- set attributes = {
     'gender': 'string', 'birth_year': 'int', 'city': 'string', 'membership_plan': 'string', 'membership_expires_at': 'timestamp',
 } %}
-{%- set logged = var('logged_attributes') %}
+{%- set logged = logged_attributes() %}
 {%- set facts = ['registered_date', 'acquisition_channel', 'membership_cancelled_at'] %}
 with
 
