@@ -118,7 +118,7 @@ def checksums(ds: str | None = None, layer: str | None = None) -> list[dict]:
     exact text, in decimal(38,0): independent of order, files and partitioning, and it sees a doubled row.
     """
     spark = session()
-    layers = [layer] if layer else [x for x in tables.LAYERS if x not in (tables.STAGING, tables.OPS)]
+    layers = [layer] if layer else [x for x in tables.LAYERS if x not in (tables.STAGING, tables.INPUT, tables.OPS)]
     parts = []
     for schema in layers:
         if not spark.catalog.databaseExists(schema):
