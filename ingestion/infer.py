@@ -158,6 +158,7 @@ INEXACT = {
     "numeric": "numeric at the source, better a decimal(p,s) if all values fit",
     "money": "money at the source",
 }
+NO_DECIMAL = ("NaN", "Infinity", "-Infinity")  # what a numeric of PostgreSQL may hold
 _SCHEMA = {"mysql": "database()", "mariadb": "database()", "postgresql": "current_schema()"}
 
 
@@ -196,6 +197,13 @@ def _primary_key(source: Source, table: str) -> list[str]:
 
 def _column(name: str, type_: str, kind: str, rows: list[dict]) -> Guess:
     column = guess_column(name, type_, [row.get(name) for row in rows])
+    odd = next((text for text in NO_DECIMAL if any(str(row.get(name)) == text for row in rows)), None)
+    if odd and type_.startswith("decimal"):
+        return column.noting(f"holds {odd}, at which a load stops: select nullif({name}, '{odd}') in a query")
+    if odd and kind == "numeric":
+        return column.noting(
+            f"numeric at the source that holds {odd}: as a text, or nullif({name}, '{odd}') in a query"
+        )
     return column.noting(INEXACT[kind]) if kind in INEXACT else column
 
 

@@ -6,9 +6,10 @@ from datetime import datetime
 
 import pytest
 
-from ingestion import flume, run, sqoop
+from ingestion import flume, infer, run, sqoop
 from ingestion.feeds import load_feeds
 from tests.companies import declare
+from warehouse.errors import PlatformError
 
 DAY = "2026-01-31"
 
@@ -33,6 +34,51 @@ def shop(request, connectors, spark, tmp_path, monkeypatch):
     monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "a.key"))
     yield server
     spark.sql("drop table if exists raw.shop__orders")
+
+
+@pytest.fixture
+def prices(postgres, connectors, spark, tmp_path, monkeypatch):
+    """A PostgreSQL table whose numerics hold NaN and 21 digits before the point; state and key of their own."""
+    postgres.execute("drop table if exists prices")
+    postgres.execute("create table prices (price_id int primary key, loose numeric, tight numeric(10,2), wide numeric(30,5), "
+                     "free numeric, plain numeric(12,2))")  # fmt: skip
+    digits = "123456789012345678901"
+    postgres.execute(
+        f"insert into prices values (1, 'NaN', 'NaN', {digits}.5, {digits}.25, 1.50), (2, 2.5, 3.25, 4, 5, 6)"
+    )
+    monkeypatch.setenv("MDP_SHOP_URL", postgres.jdbc_url)
+    monkeypatch.setenv("MDP_SHOP_USER", postgres.user)
+    monkeypatch.setenv("MDP_SHOP_PASSWORD", postgres.password)
+    monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
+    monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "a.key"))
+    yield postgres
+    spark.sql("drop table if exists raw.shop__prices")
+
+
+def test_infer_names_a_column_with_nan_and_the_way_out_which_leads_out(prices, spark, tmp_path, monkeypatch):
+    made = infer.propose_table("shop", "prices", None, None)
+    said = {line.split(":")[0].strip(): line for line in made.text.splitlines() if "type:" in line}
+    assert (
+        "decimal(10,2)" in said["tight"]
+        and "holds NaN, at which a load stops: select nullif(tight, 'NaN')" in said["tight"]
+    )
+    assert "string" in said["loose"] and "holds NaN: as a text, or nullif(loose, 'NaN') in a query" in said["loose"]
+    assert "decimal(30,5)" in said["wide"] and "string" in said["free"] and "NaN" not in said["wide"] + said["free"]
+    (tmp_path / "feeds.yml").write_text(made.text)
+    with pytest.raises(
+        PlatformError, match=r"shop__prices: `tight` holds NaN at the source, which no decimal\(10,2\) can hold"
+    ):
+        run.ingest(DAY, feeds=["shop__prices"])
+    query = "select price_id, loose, nullif(tight, 'NaN') as tight, wide, free, plain from prices"
+    made = infer.propose_table("shop", None, query, "shop__prices")
+    assert "NaN, at which" not in made.text
+    (tmp_path / "feeds.yml").write_text(made.text)
+    assert run.ingest(DAY, feeds=["shop__prices"], reload=True)[0]["n_rows"] == 2
+    rows = spark.table("raw.shop__prices").orderBy("price_id").collect()
+    assert [str(rows[0][c]) for c in ("loose", "tight", "wide", "free")] == [
+        "NaN", "None", "123456789012345678901.50000", "123456789012345678901.25",
+    ]  # fmt: skip
+    assert float(rows[1]["tight"]) == 3.25
 
 
 @pytest.mark.services

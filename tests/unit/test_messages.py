@@ -63,6 +63,30 @@ def test_infer_asks_for_values_as_a_load_would(product, kind, declared, sent):
     assert asked[0].startswith(f'select {sent} as "n" from t ')
 
 
+@pytest.mark.parametrize(
+    ("kind", "declared", "value", "said"),
+    [
+        (
+            "numeric(10,2)",
+            "decimal(10,2)",
+            "NaN",
+            "holds NaN, at which a load stops: select nullif(n, 'NaN') in a query",
+        ),
+        (
+            "numeric",
+            "string",
+            "-Infinity",
+            "numeric at the source that holds -Infinity: as a text, or nullif(n, '-Infinity')",
+        ),
+        ("numeric", "string", "1.5", "numeric at the source, better a decimal(p,s) if all values fit"),
+        ("numeric(10,2)", "decimal(10,2)", "1.50", None),
+    ],
+)
+def test_infer_says_which_column_holds_what_no_decimal_can(kind, declared, value, said):
+    column = infer._column("n", declared, kind, [{"n": None}, {"n": value}])
+    assert said in column.comment if said else column.comment is None
+
+
 def test_feeds_without_customers_have_no_audience_and_the_day_goes_on(home, monkeypatch):
     assert audiences.missing() is None
     blocks = yaml.safe_load(FEEDS.read_text())
