@@ -70,7 +70,9 @@ def test_one_pass_equals_day_by_day_and_later_loads_change_no_earlier_day(one_pa
     try:
         mdp("sample", "create", "--days", str(DAYS - len(later)), "--customers", "200", "--seed", "5", home=tmp_path)
         live(tmp_path, "live", FIRST, history_to)
-        for ds in later:  # each day is loaded on its evening: a table read days later is known as of then (customer_attributes)
+        for ds in (
+            later
+        ):  # each day is loaded on its evening: a table read days later is known as of then (customer_attributes)
             mdp("sample", "advance", home=tmp_path)
             live(tmp_path, "live", "-", ds)
         daily = checksums(tmp_path)
