@@ -63,7 +63,7 @@ TIMES = {
     "raw.crm__order_items": "ordered_at", "raw.crm__channel_spend": "spend_date", "raw.crm__customer_changes": "changed_at",
     "raw.web__events": "event_time", "raw.ads__events": "event_time",
 }  # fmt: skip
-STAYS = ("old_value", "field")  # what a log says of the time before a change is of the past
+STAYS = ("old_value", "field", "event_type")  # the past by a log; which table a line belongs to
 MOVED = {
     "string": "concat('moved ', {0})", "timestamp": "{0} + interval 30 hours", "date": "{0} + interval 1 day",
     "boolean": "not {0}",
