@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sample import clock
 from sample.catalogue import campaigns, products
-from sample.draws import make_ids, uniforms
+from sample.draws import uniforms
 from sample.parameters import ACQUISITION_CHANNELS, CATEGORIES, CHANNELS, GENDERS, PLANS
 from sample.population import N_CITIES, N_PLANS, Population, World, consent_at, contacts, own_numbers
 from sample.shopping import Orders, spend_of
@@ -21,7 +21,7 @@ from sample.shopping import Orders, spend_of
 _WIDTHS = {
     "customer_id": 17, "city": 20, "acquisition_channel": 20, "membership_plan": 10, "product_id": 17,
     "product_name": 40, "category": 20, "brand": 20, "campaign_id": 17, "campaign_name": 60, "channel": 20,
-    "order_id": 17, "order_item_id": 17, "change_id": 17, "field": 30, "old_value": 30, "new_value": 30,
+    "order_id": 17, "order_item_id": 17, "field": 30, "old_value": 30, "new_value": 30,
 }  # fmt: skip
 _CITIES = {
     "Beijing": (39.90, 116.41), "Shanghai": (31.23, 121.47), "Guangzhou": (23.13, 113.26), "Shenzhen": (22.54, 114.06),
@@ -109,26 +109,25 @@ def _customer_changes(world: World, people: Population, now: int) -> pa.Table:
     nth = newest[member] + 1 + np.arange(len(member)) - np.searchsorted(member, member)
     expiry = people.anchor[member] - nth * people.term[member]
     changes = [
-        *(("membership_plan", who, k, people.plan_from[:, k], plans[:, k - 1], plans[:, k]) for k in range(1, N_PLANS)),
-        *(("city", who, k, people.city_from[:, k], cities[:, k - 1], cities[:, k]) for k in range(1, N_CITIES)),
-        ("gender", who, 1, people.gender_from, unknown, np.array(GENDERS)[people.gender]),
-        ("birth_year", who, 1, people.birth_year_from, unknown, people.birth_year.astype(str)),
-        ("membership_expires_at", member, nth, renewed[member] - nth * people.term[member], _text_of(expiry),
+        *(("membership_plan", who, people.plan_from[:, k], plans[:, k - 1], plans[:, k]) for k in range(1, N_PLANS)),
+        *(("city", who, people.city_from[:, k], cities[:, k - 1], cities[:, k]) for k in range(1, N_CITIES)),
+        ("gender", who, people.gender_from, unknown, np.array(GENDERS)[people.gender]),
+        ("birth_year", who, people.birth_year_from, unknown, people.birth_year.astype(str)),
+        ("membership_expires_at", member, renewed[member] - nth * people.term[member], _text_of(expiry),
          _text_of(expiry + people.term[member])),
     ]  # fmt: skip
     rows = []
-    for field, of, nth, at, old, new in changes:
+    for field, of, at, old, new in changes:
         chosen = np.flatnonzero((at > people.registered[of]) & (at >= first) & (at < now) & (old != new))
-        number = own_numbers(people.take(of[chosen])) + np.broadcast_to(nth, of.shape)[chosen].astype(np.uint64)
         rows.append(pa.table({
-            "change_id": pa.array(make_ids("h", world.seed, f"change/{field}", number).tolist(), pa.string()),
             "customer_id": pa.array(people.customer_id[of[chosen]].tolist(), pa.string()),
             "field": pa.array([field] * len(chosen), pa.string()),
             "old_value": pa.array(old[chosen].tolist(), pa.string()),
             "new_value": pa.array(new[chosen].tolist(), pa.string()),
             "changed_at": _time(at[chosen]),
         }))  # fmt: skip
-    return _sorted(pa.concat_tables(rows), "change_id")
+    log = pa.concat_tables(rows).sort_by([(name, "ascending") for name in ("changed_at", "customer_id", "field")])
+    return log.add_column(0, "change_id", pa.array(range(1, len(log) + 1), pa.int64()))
 
 
 def _products(world: World) -> pa.Table:

@@ -12,6 +12,23 @@
   {{ return({'orders': 'order_id', 'order_items': 'order_item_id', 'order_reversals': 'reversal_id'}) }}
 {%- endmacro %}
 
+{#- The condition of the rows of tables that count in the range. A row may be dated ahead of its load, by late_days() at most:
+    whichever day of the range it counts on, its load is among those that are read. -#}
+{% macro loaded_for_the_range() -%}
+load_date >= '{{ shift_ds(from_ds(), -late_days()) }}' and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+        and (load_date >= event_date or datediff(event_date, load_date) <= {{ late_days() }})
+{%- endmacro %}
+
+{#- The condition of the rows of tables loaded in the range that no day can have. -#}
+{% macro loaded_for_no_day() -%}
+load_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+    and table_name in ('{{ keyed_tables() | join("', '") }}', 'channel_spend')
+    and (
+        event_date is null or datediff(event_date, load_date) > {{ late_days() }}
+        or (table_name = 'channel_spend' and event_date < '{{ first_day() }}')
+    )
+{%- endmacro %}
+
 {#- The condition of the rows loaded in the range that state a day before it, and of those that are known from then. -#}
 {% macro loaded_for_days_before(first_load) -%}
 load_date between '{{ first_load }}' and '{{ to_ds() }}' and event_date < '{{ from_ds() }}'

@@ -1,7 +1,7 @@
 {#-
   Identity: every log line of the range became a row of cleaned or is counted in dropped_rows, per table and day. And every
   row of a table: what states a day of the range is there, what was loaded on the newest day for a day before the range is
-  there already or is counted. (Rows are counted once, however often they were read.)
+  there already or is counted, and what is of no day is counted. (Rows are counted once, however often they were read.)
 -#}
 -- depends_on: {{ ref('loaded_rows') }}
 {%- set window -%}
@@ -31,14 +31,21 @@ from (
     union all
     select table_name, event_date as ds, count(distinct row_key) as n_rows
     from {{ ref('loaded_rows') }}
-    where load_date >= '{{ from_ds() }}' and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
-        and table_name in ('{{ keyed_tables() | join("', '") }}')
+    where {{ loaded_for_the_range() }}
+        and table_name in ('{{ keyed_tables() | join("', '") }}', 'channel_spend')
     group by table_name, event_date
 
     {% for table_name in keyed_tables() %}
     union all
     select '{{ table_name }}' as table_name, ds, -count(*) as n_rows from {{ ref(table_name) }} where {{ range }} group by ds
     {% endfor %}
+    union all
+    select 'channel_spend' as table_name, ds, -n_bookings as n_rows from {{ ref('channel_spend') }} where {{ range }}
+
+    union all
+    select table_name, '{{ to_ds() }} and before' as ds, count(distinct row_key) as n_rows
+    from {{ ref('loaded_rows') }} where {{ loaded_for_no_day() }} and load_date = '{{ to_ds() }}'
+    group by table_name
 
     union all
     select loaded.table_name, '{{ to_ds() }} and before' as ds, count(distinct loaded.row_key) as n_rows
@@ -50,7 +57,7 @@ from (
 
     union all
     select table_name, '{{ to_ds() }} and before' as ds, -n_rows as n_rows
-    from {{ ref('dropped_rows') }} where ds = '{{ to_ds() }}' and reason in ('too_late', 'before_first_day')
+    from {{ ref('dropped_rows') }} where ds = '{{ to_ds() }}' and reason not in ('no_identity', 'duplicate')
 ) counts
 group by table_name, ds
 having sum(n_rows) <> 0

@@ -1,9 +1,26 @@
+{#-
+  What was spent on each channel on a day: the sum of its bookings, each as the first load has it, however often it is read.
+-#}
+with
+
+loaded as (
+
+    select
+        channel,
+        spend_cny,
+        event_date,
+        row_number() over (partition by spend_id order by load_date, event_date, channel, spend_cny) as load_number
+    from {{ ref('input__channel_spend') }}
+    where {{ loaded_for_the_range() }}
+
+)
+
 select
     channel,
     cast(sum(spend_cny) as decimal(18,2)) as spend_cny,
+    count(*) as n_bookings,
     event_date as ds
 
-from {{ ref('input__channel_spend') }}
-where load_date >= '{{ from_ds() }}'
-    and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+from loaded
+where load_number = 1
 group by channel, event_date

@@ -3,8 +3,8 @@
   raw is tested (tests/assert_no_line_lost.sql). Counted here anew from few columns rather than flagged in the big tables;
   the order of copies agrees with macros/events.sql in what decides the day (received_date, occurred_at).
 
-  A row of a table that came too late for its day (macros/late.sql), or is of a day before the first, counts on the day of its
-  load, because its own day is not built again.
+  A row of a table that came too late for its day (macros/late.sql), is of a day before the first, is dated too far ahead or not
+  at all, counts on the day of its load: it has no day of its own, or that is not built again.
 -#}
 -- depends_on: {{ ref('orders') }}, {{ ref('order_items') }}, {{ ref('order_reversals') }}, {{ ref('loaded_rows') }}
 with
@@ -72,6 +72,16 @@ out_of_reach as (
             loaded.event_date < '{{ first_day() }}'
             or loaded.event_date < cast(date_sub(to_date(loaded.load_date), {{ reach_days() }}) as string)
         )
+
+    union all
+
+    select distinct
+        table_name,
+        row_key,
+        case when event_date is null then 'no_time' when event_date > load_date then 'future' else 'before_first_day' end as reason,
+        load_date
+    from {{ ref('loaded_rows') }}
+    where {{ loaded_for_no_day() }}
 
 )
 

@@ -18,8 +18,7 @@ loaded as (
             partition by order_item_id order by load_date, updated_at, order_id, product_id, quantity, unit_price_cny
         ) as load_number
     from {{ ref('input__order_items') }}
-    where load_date >= '{{ from_ds() }}'
-        and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+    where {{ loaded_for_the_range() }}
 
 )
 

@@ -18,8 +18,7 @@ loaded as (
         event_date,
         row_number() over (partition by reversal_id order by load_date, reversed_at, amount_cny) as load_number
     from {{ ref('input__reversals') }}
-    where load_date >= '{{ from_ds() }}'
-        and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+    where {{ loaded_for_the_range() }}
 
 )
 

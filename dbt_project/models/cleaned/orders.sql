@@ -16,8 +16,7 @@ loaded as (
         event_date,
         row_number() over (partition by order_id order by load_date, updated_at, amount_cny, customer_id, channel) as load_number
     from {{ ref('input__orders') }}
-    where load_date >= '{{ from_ds() }}'
-        and event_date between '{{ from_ds() }}' and '{{ to_ds() }}'
+    where {{ loaded_for_the_range() }}
 
 )
 
