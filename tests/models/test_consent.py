@@ -84,7 +84,7 @@ def test_an_audience_is_of_those_who_consent_now(spark, monkeypatch, tmp_path, d
         tables.PREDICTIONS_CHURN: "select 'a' as customer_id, '2024-09-01' as best_contact_date",
     }
     monkeypatch.setattr(audiences, "read_days", lambda table, from_ds, to_ds: spark.sql(read[table]))
-    monkeypatch.setattr(audiences, "state", SimpleNamespace(record_export=lambda *arguments: None))
+    monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     assert audiences.write_audiences(DS) == {"audience_sms.csv": len(written), "audience_email.csv": len(written)}
     lines = (tmp_path / "exports" / DS / "audience_sms.csv").read_text().splitlines()[1:]
     assert [line.split(",")[0] for line in lines] == written
