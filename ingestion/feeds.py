@@ -71,6 +71,7 @@ class Column(Located):
     required: bool = False
     allowed: Annotated[tuple[Plain, ...], Field(min_length=1, strict=False)] | None = None  # strict: a list is no tuple
     time_format: Annotated[str, Field(min_length=1)] | None = None
+    field: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _class_and_action_fit(self):
@@ -184,6 +185,8 @@ class Feed(Located):
             self._must_be_columns(key=column)
             if self.columns[column].action:
                 raise ValueError(f"has {column!r} in its key, which does not pass the door as it is")
+        if not getattr(self, "header", False) and (named := [name for name, c in self.columns.items() if c.field]):
+            raise ValueError(f"says under which field {named[0]!r} stands, which only a CSV with a header has")
         stored = [s.lower() for name, column in self.columns.items() for s in column.stored(name)]  # as a table sees it
         twice = {s for s in stored if stored.count(s) > 1} | {"ds", "load_id", "key_id"}.intersection(stored)
         if twice:
