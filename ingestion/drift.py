@@ -44,7 +44,7 @@ def _header(feed: FilesFeed, name: str, line: bytes, encoding: str, text: str) -
     fields, faults = [], []
     try:
         line.decode(encoding)
-        fields = next(csv.reader([text], delimiter=feed.delimiter), [])
+        fields = _called(feed, next(csv.reader([text], delimiter=feed.delimiter), []))
     except UnicodeDecodeError:
         faults.append(f"  ~ its header is no {feed.encoding} (a feed may declare `encoding: latin-1`)")
     except csv.Error as error:
@@ -62,6 +62,12 @@ def _header(feed: FilesFeed, name: str, line: bytes, encoding: str, text: str) -
             )
     _stop(feed, name, faults)
     return fields
+
+
+def _called(feed: FilesFeed, fields: list[str]) -> list[str]:
+    """The fields of a header by the names that their columns have in the feed."""
+    named = {column.field: name for name, column in feed.columns.items() if column.field}
+    return [named.get(field, field) for field in fields]
 
 
 def _json_head(feed: FilesFeed, name: str, lines: list[str]) -> dict[str, str]:

@@ -71,6 +71,7 @@ class Column(Located):
     required: bool = False
     allowed: Annotated[tuple[Plain, ...], Field(min_length=1, strict=False)] | None = None  # strict: a list is no tuple
     time_format: Annotated[str, Field(min_length=1)] | None = None
+    field: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _class_and_action_fit(self):
@@ -140,6 +141,14 @@ class Feed(Located):
     key: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
     columns: Annotated[dict[Identifier, Column], Field(min_length=1)]
     new_columns: Literal["record", "let_through"] = "record"
+    timestamp_zone: str | None = None
+
+    @field_validator("timestamp_zone")
+    @classmethod
+    def _is_zone(cls, zone: str | None):
+        if zone and zone not in zoneinfo.available_timezones():
+            raise ValueError(f"is {zone!r}, which is no time zone: write it as Europe/London")
+        return zone
 
     @property
     def raw_table(self) -> str:
@@ -176,6 +185,8 @@ class Feed(Located):
             self._must_be_columns(key=column)
             if self.columns[column].action:
                 raise ValueError(f"has {column!r} in its key, which does not pass the door as it is")
+        if not getattr(self, "header", False) and (named := [name for name, c in self.columns.items() if c.field]):
+            raise ValueError(f"says under which field {named[0]!r} stands, which only a CSV with a header has")
         stored = [s.lower() for name, column in self.columns.items() for s in column.stored(name)]  # as a table sees it
         twice = {s for s in stored if stored.count(s) > 1} | {"ds", "load_id", "key_id"}.intersection(stored)
         if twice:
@@ -291,19 +302,26 @@ class JdbcFeed(Feed):
 
 
 class LogFeed(Feed):
-    """Events as lines of text, from files or a topic: each is parsed and judged, and passes or is held back."""
+    """Rows from files or a topic, most of them events: each is parsed and judged, and passes or is held back."""
 
     format: Literal["json", "csv", "combined"] = "json"
     delimiter: Annotated[str, Field(pattern=r"^[^'\\`\"\n]$")] = ","
-    timestamp_column: str
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[".", ",", "'", " ", "\u00a0", "\u202f"] | None = None
+    timestamp_column: str | None
     timestamp_format: Annotated[str, Field(min_length=1)] | None = None
-    timestamp_zone: str | None = None
     years: Annotated[tuple[int, int], Field(strict=False)] = YEARS
 
     @model_validator(mode="after")
+    def _numbers_fit(self):
+        if self.format != "csv" and (self.decimal != "." or self.thousands):
+            raise ValueError("has decimal or thousands, which only format csv has")
+        if self.decimal == self.thousands:
+            raise ValueError(f"has {self.decimal!r} as its decimal and as its thousands")
+        return self
+
+    @model_validator(mode="after")
     def _times_fit(self):
-        if self.timestamp_zone and self.timestamp_zone not in zoneinfo.available_timezones():
-            raise ValueError(f"has timestamp_zone {self.timestamp_zone!r}, which is no time zone")
         if not 1 <= self.years[0] <= self.years[1] <= 9999:
             raise ValueError(f"has years {list(self.years)}: they are the first and the last, within 1 and 9999")
         declared = {"its timestamp_format": (self.timestamp_format, "timestamp")}
@@ -316,8 +334,12 @@ class LogFeed(Feed):
     @model_validator(mode="after")
     def _columns_fit(self):
         self._must_be_columns(timestamp_column=self.timestamp_column)
-        if self.columns[self.timestamp_column].type != "string":
-            raise ValueError("needs type string for its timestamp_column: it is kept as it was written")
+        if self.timestamp_column is None and self.timestamp_format:
+            raise ValueError("has a timestamp_format, which only a timestamp_column has")
+        if self.timestamp_column and self.columns[self.timestamp_column].type not in self._times_written_as():
+            raise ValueError(
+                f"needs type {' or '.join(self._times_written_as())} for its timestamp_column: it is kept as it was written"
+            )
         taken = {name for name in self.columns if name.lower() in WRITTEN}
         if taken:
             raise ValueError(f"has columns named {', '.join(sorted(taken))}, which collection writes itself")
@@ -327,14 +349,25 @@ class LogFeed(Feed):
             )
         return self
 
+    def _times_written_as(self) -> tuple[str, ...]:
+        """The types that its timestamp_column may have."""
+        return ("string",)
+
 
 class FilesFeed(LogFeed):
-    """Files in a directory of the spool, plain or compressed (.gz, .bz2, .zst); a file's name says on which day it arrived."""
+    """Files in a directory of the spool, plain or compressed (.gz, .bz2, .zst); a file's name says on which day it arrived.
+
+    With mode full the files of one day are the whole table. Rows of a feed without a timestamp_column have no time of their
+    own and count on the day on which their file arrived.
+    """
 
     kind: Literal["files"]
+    format: Literal["json", "csv", "combined", "parquet"] = "json"
+    mode: Literal["append", "full"] = "append"
+    timestamp_column: str | None = None
     directory: Annotated[str, Field(pattern=r"^[\w-]+(/[\w-]+)*$")]
     pattern: Plain
-    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    encoding: Literal["utf-8", "latin-1", "cp1252", "gb18030"] = "utf-8"
     header: bool = False
     multi_line: bool = False
 
@@ -346,7 +379,29 @@ class FilesFeed(LogFeed):
             raise ValueError("has a header, which only format csv has")
         if self.multi_line and self.format != "csv":
             raise ValueError("has multi_line, which only format csv has")
+        if self.mode == "full" and self.timestamp_column:
+            raise ValueError(
+                "has mode full and a timestamp_column: a whole table is of no moment, so declare its times as columns of "
+                "type timestamp alone"
+            )
+        if self.encoding == "gb18030" and (self.delimiter >= "@" or self.delimiter.isdigit()):
+            raise ValueError(f"has delimiter {self.delimiter!r}, which can be a part of a character in gb18030")
         return self
+
+    @model_validator(mode="after")
+    def _parquet_says_itself(self):
+        if self.format != "parquet":
+            return self
+        if self.encoding != "utf-8" or self.delimiter != ",":
+            raise ValueError("has an encoding or delimiter, which no Parquet file has")
+        if self.new_columns == "let_through":
+            raise ValueError("has new_columns let_through, which Parquet files do not take: declare the columns")
+        if DIGEST in self.columns:
+            raise ValueError(f"has a column {DIGEST}, but a Parquet file has no lines")
+        return self
+
+    def _times_written_as(self) -> tuple[str, ...]:
+        return ("string", "timestamp") if self.format == "parquet" else ("string",)
 
     @property
     def file_regex(self) -> str:
@@ -363,6 +418,7 @@ class KafkaFeed(LogFeed):
     kind: Literal["kafka"]
     connection: Annotated[str, Field(pattern=CONNECTION)] = "kafka"
     topic: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    timestamp_column: str
     max_messages: Annotated[int, Field(ge=1)] = 5_000_000
 
 

@@ -2,11 +2,13 @@
 
 All that a read depends on (the interval, the cuts of its parts, the columns that were there) is found first and stored
 by the caller; a read that is done again then asks for the same rows. What is sent to the database is SQL of ours, in its
-own dialect: `plan` shows it. Times are UTC: a column without a zone is taken as UTC, whatever zone the server runs in.
+own dialect: `plan` shows it. Times are UTC: a column without a zone is taken as UTC, or as in the feed's timestamp_zone,
+whatever zone the server runs in.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from ingestion import jdbc_splits, jdbc_types
 from ingestion.drift import SECRET, let_through, recorded, said
@@ -20,6 +22,7 @@ from warehouse.dates import day_bounds_utc, shift
 from warehouse.partitions import read_days
 
 NUMBERS = ("int", "bigint")
+MOST_BACK = 180  # minutes by which a clock is put back at most
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,21 @@ def _where(feed: JdbcFeed) -> str:
     return f"({feed.where}\n)"  # on a line of its own: a comment at its end does not hide the parenthesis
 
 
+def first_shown(moment: str, zone: str) -> str:
+    """The lowest time that a clock of `zone` shows at the UTC `moment` or later; both as texts.
+
+    So cut, intervals of moments that follow each other are intervals of the clock's times that do: each row is in one of
+    them, and none whose time is written from `moment` on lies before. A clock put back within MOST_BACK shows lower times
+    than at the moment itself; one that skips an hour just then has not skipped it yet, which is where a time that never
+    was belongs.
+    """
+    at, tick = datetime.fromisoformat(moment).replace(tzinfo=UTC), timedelta(microseconds=1)
+    later = (at + timedelta(minutes=n) for n in range(MOST_BACK + 1))
+    shown = [then.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for then in later]
+    before = (at - tick).astimezone(ZoneInfo(zone)).replace(tzinfo=None) + tick
+    return f"{min(before, *shown):%Y-%m-%d %H:%M:%S}"
+
+
 def condition(feed: JdbcFeed, source: Source, inputs: dict) -> str | None:
     """The rows of a load in the source's SQL, None for all.
 
@@ -114,6 +132,8 @@ def condition(feed: JdbcFeed, source: Source, inputs: dict) -> str | None:
     low, high = inputs["low"], inputs["high"]
 
     def compare(column: str, operator: str, bound: str) -> str:
+        if feed.timestamp_zone and jdbc_types.is_local(feed, source.database.product, inputs["columns"][column]):
+            bound = first_shown(bound, feed.timestamp_zone)
         return f"{source.quoted(column)} {operator} {source.literal(bound, feed.columns[column].type)}"
 
     if feed.columns[feed.check_column].type in NUMBERS:
@@ -174,7 +194,8 @@ def _transfers(whole: JdbcFeed, feed: JdbcFeed, source: Source, found: dict) -> 
         declared = column.type if name in feed.columns else "any"
         sql, how = jdbc_types.rule(source.database.product, found[name], declared)
         sent[name] = sql.format(source.quoted(name))
-        kept.append(jdbc_types.kept(feed, name, column, how))
+        local = column.type == "timestamp" and jdbc_types.is_local(feed, source.database.product, found[name])
+        kept.append(jdbc_types.kept(feed, name, column, how, local))
     return sent, kept
 
 
@@ -225,6 +246,9 @@ def plan(feed: JdbcFeed, inputs: dict) -> str:
     if "high" in inputs:
         low, end = inputs["low"], "]" if feed.columns[feed.check_column].type in NUMBERS else ")"
         about += f", {feed.check_column} in {'(' if end == ']' else '['}{low or 'the beginning'}, {inputs['high']}{end}"
+        about += " UTC" if feed.columns[feed.check_column].type == "timestamp" else ""
+    if feed.timestamp_zone:
+        about += f", times without a zone are in {feed.timestamp_zone}"
     if feed.overlap_minutes:
         about += f", {feed.overlap_minutes} minutes of it read before"
     snapshot = (

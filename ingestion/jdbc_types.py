@@ -9,6 +9,7 @@ how that is kept. A value that does not fit the declared type stops the load wit
 import re
 
 from ingestion.feeds import Column, JdbcFeed
+from ingestion.values import literal
 from warehouse.errors import PlatformError, shown
 
 # How what was sent becomes the declared type, in Spark's SQL: {c} the column, {t} the type, {s} its scale, {no} a stop.
@@ -91,6 +92,8 @@ _DERBY = (
     (r".*", "any", "{}", "same"),
 )
 RULES = {"derby": _DERBY, "mariadb": _MYSQL, "mysql": _MYSQL, "postgresql": _POSTGRES}
+# The types of times that are written by some clock: which one, the feed's timestamp_zone says.
+_WITHOUT_ZONE = {"derby": "timestamp", "mariadb": "datetime", "mysql": "datetime", "postgresql": "timestamp"}
 
 # What drivers call a type → its name in SQL.
 _NAMES = {
@@ -149,8 +152,13 @@ def fitting(product: str, kind: str) -> list[str]:
     return [name for name in (*names, *([f"decimal{own[1]}"] if own else ())) if rule(product, kind, name)]
 
 
-def kept(feed: JdbcFeed, name: str, column: Column, how: str) -> str:
-    """Spark's SQL for a declared column of what the database sent."""
+def is_local(feed: JdbcFeed, product: str, kind: str) -> bool:
+    """Whether the times of a source type are read in the feed's timestamp_zone."""
+    return bool(feed.timestamp_zone) and kind == _WITHOUT_ZONE[product]
+
+
+def kept(feed: JdbcFeed, name: str, column: Column, how: str, local: bool = False) -> str:
+    """Spark's SQL for a declared column of what the database sent; `local` times become UTC (see values.instant)."""
     c = f"`{name}`"
     scale = column.type.rstrip(")").split(",")[-1]
     shown = f"`{name}` holds "
@@ -158,7 +166,8 @@ def kept(feed: JdbcFeed, name: str, column: Column, how: str) -> str:
     value = f"', {c}, '" if column.sensitivity in ("public", "internal") and column.type != "binary" else "a value"
     stop = f"{shown}{value} at the source, which no {column.type} can hold: correct it, or read the feed by a query"
     no = f"if({c} is null, null, cast(raise_error(concat('{feed.name}: {stop}')) as {column.type}))"
-    return f"{KEPT[how].format(c=c, t=column.type, s=scale, no=no)} as `{name}`"
+    value = KEPT[how].format(c=c, t=column.type, s=scale, no=no)
+    return f"{f'to_utc_timestamp({value}, {literal(feed.timestamp_zone)})' if local else value} as `{name}`"
 
 
 def undeclared(feed: JdbcFeed, product: str, found: dict[str, str]) -> list[str]:

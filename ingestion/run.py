@@ -16,7 +16,7 @@ from ingestion import collect, drift, jdbc, plan, progress, quarantine, topics
 from ingestion.commit import ASIDE, expect, expect_each, home_of, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
 from warehouse import leases, state
-from warehouse.company import check_home
+from warehouse.company import check_home, check_reviewed
 from warehouse.connections import broker
 from warehouse.dates import days, parse_ds, shift
 from warehouse.errors import PlatformError, listed
@@ -46,6 +46,7 @@ def ingest(
     parse_ds(ds)
     if from_ds:
         days(from_ds, ds)
+    check_reviewed()
     check_home()
     chosen = pick(feeds, kinds)
     plan.refuse_if_unfinished(ds)

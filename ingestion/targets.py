@@ -60,7 +60,11 @@ def load_targets(path: Path | None = None) -> dict[str, Target]:
     """
     path = path or folder() / "exports.yml"
     return declarations.read(
-        path, "export", Target.model_validate, lambda name, fault: f"export {name}: {_sentence(fault)}"
+        path,
+        "export",
+        Target.model_validate,
+        lambda name, fault: f"export {name}: {_sentence(fault)}",
+        may_be_empty=True,
     )
 
 

@@ -26,12 +26,13 @@ privacy_app = typer.Typer(no_args_is_help=True, help="The privacy key, and secre
 feed_app = typer.Typer(
     no_args_is_help=True, help="What is taken in: check it, propose it, convert it from Sqoop or Flume."
 )
+company_app = typer.Typer(no_args_is_help=True, help="The company: propose its folder, check it, show what it has.")
 doctor_app = typer.Typer(no_args_is_help=True, help="What holds work up.")
 export_app = typer.Typer(invoke_without_command=True)
 for name, group in (
     ("warehouse", warehouse_app), ("sample", sample_app), ("model", model_app), ("privacy", privacy_app),
     ("ingest", ingest_app), ("quarantine", quarantine_app), ("feed", feed_app),
-    ("export", export_app), ("doctor", doctor_app),
+    ("export", export_app), ("doctor", doctor_app), ("company", company_app),
 ):  # fmt: skip
     app.add_typer(group, name=name)
 
@@ -357,6 +358,46 @@ def feed_from_flume(
     from mdp import feeds
 
     feeds.from_flume(file, sample or [])
+
+
+# -- companies --------------------------------------------------------------------------------------------------------
+
+CompanyName = Annotated[str | None, typer.Argument(help="a name below companies/, or a folder (default: MDP_COMPANY)")]
+
+
+@company_app.command("new")
+def company_new(
+    name: Annotated[str, typer.Argument(help="of the folder below companies/")],
+    source: Annotated[str, typer.Option("--from", help="a database's address, a folder of files, or one file")],
+    timezone: Annotated[str | None, typer.Option(help="whose day is the business day: Europe/London")] = None,
+    country: Annotated[str | None, typer.Option(help="two letters: GB")] = None,
+    currency: Annotated[str | None, typer.Option(help="three letters: GBP")] = None,
+    answer: Annotated[list[str] | None, typer.Option("--answer", help="to a question: '<question>=<choice>'")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="ask only what may never be assumed")] = False,
+) -> None:  # fmt: skip
+    """Look at tables or files and write a company's folder; each guess is marked `review`, with what it rests on."""
+    from mdp import company
+
+    ask = company.confirm if sys.stdin.isatty() else None
+    company.new(
+        name, source, timezone=timezone, country=country, currency=currency, answers=answer or [], yes=yes, ask=ask
+    )
+
+
+@company_app.command("check")
+def company_check(name: CompanyName = None) -> None:
+    """Print what the company gives, derives and lacks, what is on and off because of that; all faults at once."""
+    from mdp import company
+
+    company.check(name)
+
+
+@company_app.command("show")
+def company_show(name: CompanyName = None) -> None:
+    """Print the same for a company that is only looked at: guesses that wait for review are no fault."""
+    from mdp import company
+
+    company.check(name, ask_marks=False)
 
 
 # -- models -----------------------------------------------------------------------------------------------------------

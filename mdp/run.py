@@ -21,7 +21,7 @@ from ingestion.targets import load_targets
 from mdp import stack, warm
 from mdp.airflow import Airflow
 from warehouse import dates, engine, leases, stages, state, supervise
-from warehouse.company import check_home
+from warehouse.company import check_home, check_reviewed
 from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
@@ -115,6 +115,7 @@ def _prepare(ds, from_ds, sample_options, timing):
 
 def refuse_early(ds: str | None, from_ds: str | None, sample_days: int) -> None:
     """Raise PlatformError, before anything is started, for a day that the source cannot have, or a source without an address."""
+    check_reviewed()
     check_home()
     asked = [dates.parse_ds(day) for day in (from_ds, ds) if day]
     if len(asked) == 2:

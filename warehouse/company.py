@@ -25,6 +25,7 @@ from warehouse.errors import PlatformError
 from warehouse.settings import PROJECT, settings
 
 COMPANIES = PROJECT / "companies"
+MARK = re.compile(r"(#|--) review\b")
 SOURCE = re.compile(r"\bsource\(\s*'raw'\s*,\s*'(\w+)'\s*\)")
 
 
@@ -139,6 +140,27 @@ def check_home() -> None:
         raise PlatformError(
             f"{settings().home} holds the data of {owner}, and {folder() / 'company.yml'} is of {named}: a home belongs to "
             "one company; name another MDP_HOME, or the company by MDP_COMPANY"
+        )
+
+
+def unreviewed() -> list[str]:
+    """The places of the company's folder that are still marked as a guess: file, line, what it rests on."""
+    files = sorted(path for path in folder().rglob("*") if path.suffix in (".yml", ".sql"))
+    return [
+        f"{path}, line {n}: {line[mark.end() :].strip(' :')}"
+        for path in files
+        for n, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1)
+        if (mark := MARK.search(line))
+    ]
+
+
+def check_reviewed() -> None:
+    """Raise PlatformError, with each of them, if guesses of the company's folder were not reviewed."""
+    if marks := unreviewed():
+        said = "\n".join(f"  {mark}" for mark in marks)
+        raise PlatformError(
+            f"{folder().name} has {len(marks)} guesses that nobody reviewed; take `review` away where one is right, else "
+            f"correct it:\n{said}"
         )
 
 

@@ -40,7 +40,7 @@ def _name(loader: yaml.SafeLoader, key: yaml.ScalarNode):
     return key.value if key.tag == "tag:yaml.org,2002:merge" else loader.construct_object(key)
 
 
-def read_blocks(path: Path, what: str) -> dict:
+def read_blocks(path: Path, what: str, may_be_empty: bool = False) -> dict:
     """Name → block of a YAML file that declares `what` (feed, export, model); a fault of its form is a PlatformError."""
     try:
         blocks = yaml.load(path.read_text(encoding="utf-8"), UniqueKeys)
@@ -51,18 +51,22 @@ def read_blocks(path: Path, what: str) -> dict:
         raise PlatformError(f"{path.name}: line {line}: {error.problem}") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
         raise PlatformError(f"{path.name}: cannot be read as YAML in UTF-8 ({error})") from None
+    if may_be_empty and blocks in (None, {}):
+        return {}
     if not isinstance(blocks, dict) or not blocks:
         raise PlatformError(f"{path.name}: must be a map of {what} names to blocks, and holds none")
     return blocks
 
 
-def read(path: Path, what: str, make: Callable[[dict], Made], say: Callable[[str, dict], str]) -> dict[str, Made]:
+def read(
+    path: Path, what: str, make: Callable[[dict], Made], say: Callable[[str, dict], str], may_be_empty: bool = False
+) -> dict[str, Made]:
     """Name → what `make` makes of its block, with `name` in it, in the order of the file.
 
     All faults are said in one PlatformError, a sentence each with its line: `say` words one of pydantic's, given the name.
     """
     found, faults = {}, []
-    for name, block in read_blocks(path, what).items():
+    for name, block in read_blocks(path, what, may_be_empty).items():
         if not isinstance(block, dict):
             faults.append(([name], f"{what} {name}: must be a block of keys"))
         elif "name" in block:

@@ -5,6 +5,7 @@ import random
 import re
 import threading
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import jinja2
 import pytest
@@ -16,7 +17,9 @@ from ingestion.feeds import JdbcFeed, load_feeds
 from ingestion.jdbc_source import Source
 from tests.companies import declare as company_of
 from warehouse import stages, state
+from warehouse.company import company
 from warehouse.connections import Database
+from warehouse.dates import day_bounds_utc, shift
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
 from warehouse.settings import PROJECT
@@ -418,6 +421,57 @@ def test_an_interval_of_a_column_with_a_zone_is_utc_whatever_the_server_says(sho
        "insert into try_keys values (1, '2024-03-05'), (2, '2024-03-05 23:59:59'), (3, '2024-03-06')")  # fmt: skip
     one = feed({"id": "int", "k": "timestamp"}, table="try_keys", mode="lastmodified", check_column="k")
     assert rows(one, DAY) == [(1, dt.datetime(2024, 3, 4, 16)), (2, dt.datetime(2024, 3, 5, 15, 59, 59))]
+
+
+# zone → a business day before a change of its clock; Cairo's and Santiago's are at midnight, and 16:00 UTC, where our
+# business day ends, is when Sydney's clock is put back.
+CHANGES = [
+    ("Europe/London", "2024-10-26"), ("Europe/London", "2024-03-30"), ("Africa/Cairo", "2024-10-30"),
+    ("Africa/Cairo", "2024-04-25"), ("America/Santiago", "2024-04-06"), ("Australia/Sydney", "2024-04-05"),
+]  # fmt: skip
+
+
+@needs_database
+def test_times_of_a_local_clock_come_once_and_as_utc_across_its_changes(shop):
+    at, with_zone = ("timestamp", "timestamptz") if "postgres" in shop.jdbc_url else ("datetime", "timestamp null")
+    utc = "set time zone 'UTC'" if with_zone == "timestamptz" else "set time_zone = '+00:00'"
+    one = feed({"id": "int", "k": "timestamp", "z": "timestamp"}, table="try_keys", mode="append", check_column="k")
+    for zone, ds in CHANGES:
+        one = one.model_copy(update={"timestamp_zone": zone})
+        do(shop, "drop table if exists try_keys", f"create table try_keys (id int, k {at}, z {with_zone})")
+        found, written = [], {}
+        for _ in range(3):
+            low, high = day_bounds_utc(ds, company().timezone)
+            moments = [low + dt.timedelta(minutes=m) for m in range(0, int((high - low).total_seconds() / 60), 10)]
+            made = {len(written) + n: moment for n, moment in enumerate(moments)}
+            written |= made
+            local = {n: moment.astimezone(ZoneInfo(zone)) for n, moment in made.items()}
+            texts = [f"({n}, '{t:%Y-%m-%d %H:%M:%S}', '{made[n]:%Y-%m-%d %H:%M:%S}')" for n, t in local.items()]
+            do(shop, utc, f"insert into try_keys values {', '.join(texts)}")
+            found += rows(one, ds, ds)
+            ds = shift(ds, 1)
+        # of an hour that comes twice a time is in the first
+        at_first = {n: t.astimezone(ZoneInfo(zone)).replace(fold=0).astimezone(dt.UTC) for n, t in written.items()}
+        expected = [(n, at_first[n].replace(tzinfo=None), t.replace(tzinfo=None)) for n, t in written.items()]
+        assert sorted(found) == expected, zone
+
+
+@needs_database
+def test_a_time_that_the_clock_skipped_is_as_much_later_and_in_that_day_s_load(shop):
+    at, with_zone = ("timestamp", "timestamptz") if "postgres" in shop.jdbc_url else ("datetime", "timestamp null")
+    do(shop, "drop table if exists try_keys", f"create table try_keys (id int, k {at}, made {with_zone})",
+       "insert into try_keys (id, k) values (1, '2024-03-31 01:30:00'), (2, null)",
+       "set time_zone = '+00:00'" if at == "datetime" else "set time zone 'UTC'",
+       "update try_keys set made = '2024-03-05 12:00:00' where id = 2")  # fmt: skip
+    columns = {"id": "int", "k": "timestamp", "made": "timestamp"}
+    one = feed(columns, table="try_keys", mode="lastmodified", check_column="k", created_column="made",
+               timestamp_zone="Europe/London")  # fmt: skip
+    assert rows(one, "2024-03-31", "2024-03-31") == [
+        (1, dt.datetime(2024, 3, 31, 1, 30), None)
+    ]  # 02:30 British summer time
+    assert rows(one, DAY) == [(2, None, dt.datetime(2024, 3, 5, 12))]  # a column with a zone is no local time
+    text = jdbc.plan(one, jdbc.fix_inputs(one, DAY, DAY))
+    assert "2024-03-04 16:00:00, 2024-03-05 16:00:00) UTC, times without a zone are in Europe/London" in text
 
 
 @needs_database

@@ -85,7 +85,7 @@ def test_the_shipped_feeds_hold():
         ),
         (
             lambda b: b["crm__customers"]["columns"]["phone"].update(clas="x"),
-            "unknown key 'clas' in columns.phone; allowed keys: action, allowed, class, country, country_column, format, ",
+            "unknown key 'clas' in columns.phone; allowed keys: action, allowed, class, country, country_column, field, ",
         ),
         (lambda b: b["crm__customers"]["columns"]["phone"].pop("format"), "columns.phone needs a format"),
         (lambda b: b["crm__customers"]["columns"]["city"].update(type="text"), "key 'columns.city.type' is 'text'"),
