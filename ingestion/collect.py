@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from pyspark import cloudpickle
-from pyspark.sql.connect.functions import broadcast, expr, lit
+from pyspark.sql.connect.functions import arrow_udf, broadcast, expr, lit
 
-from ingestion import records
+from ingestion import parquet, records
 from ingestion.door import MAX_LINE_BYTES, judge, line_text, shape
 from ingestion.drift import HEAD_LINES, as_read, fields_read, head_of
 from ingestion.feeds import DIGEST, FilesFeed
@@ -24,7 +24,7 @@ from ingestion.spool import is_same, open_file, read_paths, settled, spool_path,
 from warehouse import state
 from warehouse.company import company
 from warehouse.dates import day_bounds_utc, shift
-from warehouse.errors import PlatformError, shown
+from warehouse.errors import PlatformError, listed, shown
 from warehouse.session import session
 
 CHUNK = 256 << 10  # bytes that stay in the processor's cache while they are looked at
@@ -38,6 +38,10 @@ HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 CUT_OFF = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{0,2}(\\(u([dD][c-fC-F]?[0-9a-fA-F]?)?)?)?\Z"
 )  # a pair, by the chunk's end
+_CHANGED = (
+    "{feed}: {name} has changed since it was loaded and passed its gate: put the loaded content back and send what is new "
+    "under another name"
+)
 cloudpickle.register_pickle_by_value(records)
 ORIGIN = ("source", "source_block", "source_row")  # of a line, as Spark reads it: file, block, number within the read
 
@@ -49,8 +53,10 @@ def measure(feed: FilesFeed, file: dict) -> dict:
 
     Nothing can stand before or after the object of a plain line, so Spark's reader may parse it straight from the file;
     to look at each line in the engine costs many times what this does. Of a CSV with line ends in quotes (`spans`) each
-    record is one line of these.
+    record is one line of these. A Parquet file tells its rows and types itself.
     """
+    if feed.format == "parquet":
+        return {**file, "digest": _digest(feed, file["name"]), **parquet.head_of(feed, file["name"])}
     digest, decoder, n_lines, is_plain, last, head = hashlib.sha256(), _utf8_decoder(), 0, True, LINE_END, b""
     line = b""  # the last, not yet whole
     quotes = _quotes_are_even(feed.delimiter.encode(feed.encoding)[-1]) if feed.format == "csv" else None
@@ -86,6 +92,14 @@ def measure(feed: FilesFeed, file: dict) -> dict:
     if may_span and (n_records := _count_records(feed, file["name"], n_bytes)) < n_lines:
         found, n_lines = found | {"spans": True}, n_records
     return {**file, "digest": digest.hexdigest(), "n_lines": n_lines, "is_plain": is_plain, **found}
+
+
+def _digest(feed: FilesFeed, name: str) -> str:
+    digest = hashlib.sha256()
+    with open_file(feed, name) as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _quotes_are_even(delimiter: int) -> Callable[[np.ndarray, np.ndarray], bool]:
@@ -164,13 +178,16 @@ def _utf8_decoder() -> Callable[..., bool]:
     return decode
 
 
-def fix_inputs(feed: FilesFeed, ds: str, start: str | None) -> dict:
-    """The files a load of `ds` takes: those of start … ds (by name) whose content no other load has taken.
+def fix_inputs(feed: FilesFeed, ds: str, start: str | None, last: dict | None = None) -> dict:
+    """The files a load of `ds` takes: those of start … ds (by name) whose content no other load has taken; of a feed of
+    mode full those of the newest day, whatever `last`, the inputs of the load before, took.
 
     A file unchanged in name, size and time of change is not read again to be recognised, and one that is still being
     written is left for the next load. A taken name with another content raises PlatformError: what was loaded cannot
     change.
     """
+    if feed.mode == "full":
+        return _whole_table(feed, ds, last)
     files, resent = [], []
     there = [file for file in spooled(feed) if file["day"] <= ds and (not start or start <= file["day"])]
     loads = state.loads_of_files(feed.name, [file["name"] for file in there], but=ds)
@@ -185,10 +202,7 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None) -> dict:
     for file in measured:
         taken = by_name.get(file["name"])
         if taken and taken["digest"] != file["digest"]:
-            raise PlatformError(
-                f"{feed.name}: {shown(file['name'])} has changed since it was loaded and passed its gate: put the loaded "
-                "content back and send what is new under another name"
-            )
+            raise PlatformError(_CHANGED.format(feed=feed.name, name=shown(file["name"])))
         if file["digest"] in seen:
             resent += [file["name"]] * (not taken)
             continue
@@ -196,6 +210,33 @@ def fix_inputs(feed: FilesFeed, ds: str, start: str | None) -> dict:
         files.append(file)
     files, moving = unchanged_since(feed, files)
     return {"files": files, "resent": resent, "growing": sorted(growing + moving)}
+
+
+def _whole_table(feed: FilesFeed, ds: str, last: dict | None) -> dict:
+    """The files of the newest day up to `ds`, all of them: what the table was then, and is until newer ones come."""
+    there = [file for file in spooled(feed) if file["day"] <= ds]
+    newest = max((file["day"] for file in there), default="")
+    before = {file["name"]: file for file in (last or {}).get("files", ()) if file["day"] >= newest}
+    found = {file["name"]: file for file in there if file["day"] == newest}
+    if lost := [name for name in before if name not in found]:
+        raise PlatformError(
+            f"{feed.name}: {listed(lost)}, the table until newer files come, is not in {spool_path(feed)} any more: put it back"
+        )
+    files, growing = settled(feed, list(found.values()))
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        measured = list(pool.map(functools.partial(measure, feed), files))
+    _, moving = unchanged_since(feed, measured)
+    if growing or moving:
+        raise PlatformError(
+            f"{feed.name}: {listed(sorted(growing + moving))} is still being written, and the table is the files of a day "
+            "together: run again"
+        )
+    once = {file["digest"]: file for file in reversed(measured)}
+    for file in measured:
+        if file["name"] in before and before[file["name"]]["digest"] != file["digest"]:
+            raise PlatformError(_CHANGED.format(feed=feed.name, name=shown(file["name"])))
+    taken = [file for file in measured if once[file["digest"]] is file]
+    return {"files": taken, "resent": [file["name"] for file in measured if file not in taken], "growing": []}
 
 
 def changed(feed: FilesFeed, files: list[dict]) -> list[str]:
@@ -226,27 +267,36 @@ def read(feed: FilesFeed, inputs: dict, aside: str):
     reach no day that is rebuilt.
     """
     feed = as_read(feed, inputs["files"])
+    first = None if feed.mode == "full" else inputs["first"]  # an older table that stands says since when
     # a type that nobody reads is not parsed by the reader, and so is not checked
     unread = any(column.action == "drop" and column.type != "string" for column in feed.columns.values())
     may_be_plain = feed.format == "json" and feed.encoding == "utf-8" and DIGEST not in feed.columns and not unread
     alike: dict[tuple, list[dict]] = {}  # files with the same columns in the same order are read together
     for file in inputs["files"]:
-        fields = fields_read(feed, file)
-        how = "whole" if file.get("spans") else "plain" if may_be_plain and file.get("is_plain") else "lines"
+        fields = tuple(file["types"].items()) if "types" in file else fields_read(feed, file)
+        how = (
+            "parquet"
+            if "types" in file
+            else "whole"
+            if file.get("spans")
+            else "plain"
+            if may_be_plain and file.get("is_plain")
+            else "lines"
+        )
         alike.setdefault((fields, how), []).append(file)
     paths = read_paths(feed, inputs["files"], aside)
     frames = [
         judge(
-            _arriving(_lines_in(feed, files, paths, how), files, paths, inputs["first"]),
+            _arriving(_lines_in(feed, files, paths, how), files, paths, first),
             feed,
             *ORIGIN,
-            fields=fields,
+            fields=None if how == "parquet" else fields,
         )
         for (fields, how), files in sorted(alike.items(), key=str)
     ]
     if not frames:
         empty = session().createDataFrame([], "value string, source string, source_block bigint, source_row bigint")
-        frames = [judge(_arriving(empty, [], {}, inputs["first"]), feed, *ORIGIN)]
+        frames = [judge(_arriving(empty, [], {}, first), feed, *ORIGIN)]
     return functools.reduce(lambda one, other: one.union(other), frames)
 
 
@@ -256,6 +306,10 @@ def _lines_in(feed: FilesFeed, files: list[dict], read_as: dict[str, str], how: 
     paths = [read_as[file["name"]] for file in files]
     place = ("_metadata.file_name as source", "_metadata.file_block_start as source_block")
     row = "monotonically_increasing_id() as source_row"
+    if how == "parquet":
+        schema, whole = parquet.shape(feed, files[0]["types"])
+        numbered = (f"cast({records.BLOCK} as bigint) as source_block", "_metadata.row_index + 1 as source_row")
+        return session().read.schema(schema).parquet(*paths).selectExpr(f"{whole} as parsed", place[0], *numbered)
     if how == "plain":
         schema, options = shape(feed)
         return reader.schema(schema).options(**options).json(paths).selectExpr("struct(*) as parsed", *place, row)
@@ -265,6 +319,11 @@ def _lines_in(feed: FilesFeed, files: list[dict], read_as: dict[str, str], how: 
         found = found.withColumn("value", expr("cast(value as string)"))
     else:
         found = reader.text(paths).selectExpr("value", *place, row)
+    if feed.encoding not in ("utf-8", "latin-1"):
+        found = found.withColumn(
+            "value", arrow_udf("binary")(records.arrow_recoded(feed.encoding))(expr("cast(value as binary)"))
+        )
+        found = found.withColumn("value", expr("cast(value as string)"))
     value = "decode(cast(value as binary), 'ISO-8859-1')" if feed.encoding == "latin-1" else "value"
     value = f"if(startswith({value}, '\ufeff'), substring({value}, 2), {value}) as value"
     return found.selectExpr(value, *ORIGIN)
@@ -300,7 +359,9 @@ def lines_at(feed: FilesFeed, places: list[tuple[str, int]]) -> dict[tuple[str, 
 
 
 def _records_of(feed: FilesFeed, name: str, numbers: list[int]) -> list[bytes]:
-    """The records of one file that begin in the lines with these numbers (ascending, from 1)."""
+    """The records of one file that begin in the lines with these numbers (ascending, from 1), of Parquet its rows."""
+    if feed.format == "parquet":
+        return [row.encode() for row in parquet.rows_at(feed, name, numbers)]
     lines = list(_lines_of(feed, name, numbers))
     if feed.format != "csv" or not any(records.is_open(line, _delimiter(feed)) for line in lines):
         return lines

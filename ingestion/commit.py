@@ -98,7 +98,7 @@ def _different(feed: Feed) -> list[str]:
     """The columns of a load in which nearly each row has a value of its own."""
     if isinstance(feed, JdbcFeed):
         return list(feed.key) if len(feed.key) == 1 else []
-    return [*feed.key, feed.timestamp_column, "event_time", "source_row", "source_position"]
+    return [*feed.key, *filter(None, [feed.timestamp_column]), "event_time", "source_row", "source_position"]
 
 
 _CARRIED = ("event_time", "received_date", "source", "source_partition", "source_position", "load_id")

@@ -23,8 +23,8 @@ HEADER = "header"
 # Stands in a last field of ours: where a quote is not closed, or something stands behind it, that field is not found.
 END = "."
 UNREADABLE = (
-    "if(row is null or row._corrupt is not null or event_time is null, "
-    "raise_error('a released row is no event any more: were the columns of its feed changed?'), cast(null as string))"
+    "if({}, raise_error('a released row is no event any more: were the columns of its feed changed?'), "
+    "cast(null as string))"
 )
 
 
@@ -33,11 +33,14 @@ def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str | None, ...] | N
 
     `fields` are the columns in the order of the lines' header (None: one that is not read), if they have one.
 
-    Each line is a text `value`, or a struct `parsed` of shape() whose text needs no look (see collect.measure).
+    Each line is a text `value`, or a struct `parsed` whose text needs no look (see collect.measure, parquet.shape).
     The declared columns are protected, and null in rows held back. Their lines are left out: whoever read them fetches
     those few again and seals them (commit.py), because carrying all of them along costs more than to parse them. Lines
-    that were `released` from quarantine pass whatever held them back, and arrive on their own day.
+    that were `released` from quarantine pass whatever held them back, and arrive on their own day; without a time of their
+    own, on that of their file.
     """
+    if feed.format == "parquet" and "parsed" not in lines.columns:
+        feed = feed.model_copy(update={"format": "json"})  # as which its rows are kept (parquet.rows_at)
     if "parsed" in lines.columns:
         parsed = lines.selectExpr("*", "cast(null as string) as line_reason")
     else:
@@ -49,8 +52,12 @@ def judge(lines, feed: LogFeed, *origin: str, fields: tuple[str | None, ...] | N
     rows = parsed.selectExpr("*", f"{_row(feed, fields)} as row")
     timed = rows.selectExpr("*", f"{_event_time(feed)} as event_time")
     if released:
-        own_day = f"date_format(from_utc_timestamp(event_time, '{company().timezone}'), 'yyyy-MM-dd') as received_date"
-        judged = timed.selectExpr("*", f"{UNREADABLE} as reason", own_day)
+        own_day = f"date_format(from_utc_timestamp(event_time, '{company().timezone}'), 'yyyy-MM-dd')"
+        no_event = " or event_time is null" if feed.timestamp_column else ""
+        unreadable = UNREADABLE.format(f"row is null or row._corrupt is not null{no_event}")
+        judged = timed.selectExpr("*", f"{unreadable} as reason")
+        if feed.timestamp_column:
+            judged = judged.withColumn("received_date", expr(own_day))
     else:
         judged = timed.selectExpr("*", f"{reason(feed)} as reason")
     passed = "if(reason is null, {}, null) as `{}`"
@@ -132,7 +139,7 @@ def _row(feed: LogFeed, header: tuple[str | None, ...] | None = None) -> str:
     texts = {name: made.get(name, f"parsed.`{name}`") for name in feed.columns}
     found = {name: _value(texts[name], column, feed) for name, column in feed.columns.items()}
     wrong = [is_wrong for _, is_wrong in found.values() if is_wrong]
-    if feed.format != "json":
+    if feed.format not in ("json", "parquet"):
         wrong.append(f"parsed.`#end` is distinct from '{END}'")
     if not wrong and all(value == f"parsed.`{name}`" for name, (value, _) in found.items()):
         return "parsed"
@@ -143,6 +150,10 @@ def _row(feed: LogFeed, header: tuple[str | None, ...] | None = None) -> str:
 
 def _value(text: str, column: Column, feed: LogFeed) -> tuple[str, str | None]:
     """SQL of the typed value of a parsed field, and of whether it is wrong, if that is to be asked."""
+    if feed.format == "parquet":
+        checks = {"string": f"not is_valid_utf8({text})", **dict.fromkeys(("float", "double"), _no_number(text))}
+        check = checks.get(column.type)
+        return text, check and f"coalesce({check}, false)"
     match column.type:
         case "string":
             return text, None
@@ -151,11 +162,24 @@ def _value(text: str, column: Column, feed: LogFeed) -> tuple[str, str | None]:
         case "date":
             return values.day(text, column.time_format), None
     if _is_read_as_text(column.type, feed):
-        return values.typed(text, column.type)
+        number = values.with_a_point(text, feed.decimal, feed.thousands) if _is_number(column.type) else text
+        return values.typed(number, column.type)
     return text, values.infinite(text) if column.type in ("float", "double") else None
 
 
+def _is_number(kind: str) -> bool:
+    return kind.startswith(("int", "bigint", "float", "double", "decimal"))
+
+
+def _no_number(value: str) -> str:
+    return f"isnan({value}) or {values.infinite(value)}"
+
+
 def _event_time(feed: LogFeed) -> str:
+    if feed.timestamp_column is None:
+        return "cast(null as timestamp)"
+    if feed.columns[feed.timestamp_column].type == "timestamp":
+        return f"row.`{feed.timestamp_column}`"
     pattern = feed.timestamp_format or (COMBINED_TIME if feed.format == "combined" else None)
     return values.instant(f"row.`{feed.timestamp_column}`", pattern, feed.timestamp_zone)
 
@@ -206,12 +230,14 @@ def reason(feed: LogFeed) -> str:
             rules.append((f"row.`{name}` is null{empty}", f"missing_field:{name}"))
     # As an offset can move it; its day bounds it further.
     outside = values.outside("event_time", "timestamp", (1, 9999))
-    rules.append((f"event_time is null or {outside}", f"bad_timestamp:{feed.timestamp_column}"))
+    if feed.timestamp_column:
+        rules.append((f"event_time is null or {outside}", f"bad_timestamp:{feed.timestamp_column}"))
     for name, column in feed.columns.items():
         if column.allowed:
             allowed = ", ".join(map(values.literal, column.allowed))
             rules.append((f"row.`{name}` not in ({allowed})", f"unknown_value:{name}"))
-    rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
+    if feed.timestamp_column:
+        rules += [("event_time >= high", "future"), ("event_time < low", "too_late")]
     return f"coalesce(line_reason, {_first_broken(rules)})"
 
 

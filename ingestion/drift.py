@@ -17,6 +17,7 @@ from warehouse import state
 from warehouse.errors import PlatformError, listed, shown
 
 HEAD_LINES = 50
+DELIMITERS = (",", ";", "\t", "|")
 ENOUGH = 5  # lines or values that must agree before a column is called missing or of another type
 TWICE = "twice in one header"  # the type of a column of which nobody can say which one it is
 LONGEST = 120  # characters of an undeclared column's name that are recorded
@@ -29,13 +30,14 @@ def head_of(feed: FilesFeed, name: str, head: bytes) -> dict:
 
     Raises PlatformError with a diff if a declared column is missing, twice there, or of another type.
     """
-    encoding = "utf-8-sig" if feed.encoding == "utf-8" else "latin-1"
-    lines = [line.removesuffix("\r") for line in head.decode(encoding, errors="replace").split("\n")]
+    encoding = "utf-8-sig" if feed.encoding == "utf-8" else feed.encoding
+    lines = head.decode(encoding, errors="replace").removeprefix("\ufeff").split("\n")
+    lines = [line.removesuffix("\r") for line in lines]
     if feed.format == "csv" and feed.header:
         header = head.split(b"\n", 1)[0]
         fields = _header(feed, name, header, encoding, lines[0])
         new = {recorded(field): "string" if fields.count(field) == 1 else TWICE for field in _new(feed, fields)}
-        return {"header": header.decode(encoding), "fields": fields, "new": new}
+        return {"header": header.decode(encoding).removeprefix("\ufeff"), "fields": fields, "new": new}
     return {"new": _json_head(feed, name, lines)} if feed.format == "json" else {"new": {}}
 
 
@@ -46,12 +48,18 @@ def _header(feed: FilesFeed, name: str, line: bytes, encoding: str, text: str) -
         line.decode(encoding)
         fields = _called(feed, next(csv.reader([text], delimiter=feed.delimiter), []))
     except UnicodeDecodeError:
-        faults.append(f"  ~ its header is no {feed.encoding} (a feed may declare `encoding: latin-1`)")
+        faults.append(
+            f"  ~ its header is no {feed.encoding} (a feed may declare `encoding: latin-1`, cp1252 or gb18030)"
+        )
     except csv.Error as error:
         faults.append(f"  ~ its first line cannot be a header: {error}")
     if len(line) > MAX_LINE_BYTES:
         faults.append(f"  ~ its first line cannot be a header: it has {len(line):,} bytes")
     unseen = [column for column in feed.columns if column != DIGEST and fields.count(column) != 1]
+    others = [other for other in DELIMITERS if set(unseen) <= set(next(csv.reader([text], delimiter=other), []))]
+    if unseen and others and not faults:
+        faults.append(f"  ~ its header is cut by {others[0]!r}, not by {feed.delimiter!r}: declare its `delimiter`")
+        unseen = []
     for column in unseen if fields or not faults else ():
         if column in fields:
             faults.append(f"  ~ {column}: {fields.count(column)} times in the header")
@@ -60,7 +68,7 @@ def _header(feed: FilesFeed, name: str, line: bytes, encoding: str, text: str) -
             faults.append(
                 f"  - {column}: declared, missing in the header" + (f", which has {listed(alike)}" if alike else "")
             )
-    _stop(feed, name, faults)
+    stop(feed, name, faults)
     return fields
 
 
@@ -91,14 +99,15 @@ def _json_head(feed: FilesFeed, name: str, lines: list[str]) -> dict[str, str]:
             faults.append(f"  - {column} {declared.type}: declared and required, in none of the first lines")
         if len(given) >= ENOUGH and not kinds & _accepted(feed, column):
             faults.append(f"  ~ {column}: declared {declared.type}, {' and '.join(sorted(kinds))} in the file")
-    _stop(feed, name, faults)
+    stop(feed, name, faults)
     return {
         recorded(key): " or ".join(sorted({_kind(v) for v in values[key]} - {"null"})) or "null"
         for key in _new(feed, values)
     }
 
 
-def _stop(feed: FilesFeed, name: str, faults: list[str]) -> None:
+def stop(feed: FilesFeed, name: str, faults: list[str]) -> None:
+    """Raise PlatformError with these lines of a diff, if there are any."""
     if faults:
         raise PlatformError(
             f"{feed.name}: {shown(name)} is not what the feed declares:\n" + "\n".join(faults) + "\n"

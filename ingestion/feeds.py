@@ -398,6 +398,8 @@ class FilesFeed(LogFeed):
             raise ValueError("has new_columns let_through, which Parquet files do not take: declare the columns")
         if DIGEST in self.columns:
             raise ValueError(f"has a column {DIGEST}, but a Parquet file has no lines")
+        if formatted := [name for name, column in self.columns.items() if column.time_format]:
+            raise ValueError(f"has a time_format for {formatted[0]!r}, but a Parquet file's dates and times have types")
         return self
 
     def _times_written_as(self) -> tuple[str, ...]:

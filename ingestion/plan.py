@@ -149,6 +149,8 @@ def intend(feed: Feed, ds: str, from_ds: str | None, accept_gap: bool = False, f
         return "; ".join(inputs.get("notes", []))
     n = len(inputs["files"])
     note = f"{n} file{'s' * (n != 1)}" if n else f"no new file in {collect.spool_path(feed)}"
+    if feed.mode == "full" and n and (day := inputs["files"][0]["day"]) < ds:
+        note += f" of {day}: the table stands as it was then, since none of a later day is there"
     note += "".join(f", {text}" for text in drift.record(feed, inputs["files"], ds))
     for what, names in (
         ("sent again and left out", "resent"),
@@ -167,7 +169,7 @@ def _inputs(feed: Feed, ds: str, first: str | None, start: str | None, accept_ga
     common["released"] = quarantine.released(feed, ds)
     if isinstance(feed, KafkaFeed):
         return common | topics.fix_inputs(feed, ds, first, last and last.inputs, accept_gap)
-    return common | collect.fix_inputs(feed, ds, start)
+    return common | collect.fix_inputs(feed, ds, start, last and last.inputs)
 
 
 def _contents(inputs: dict) -> list[tuple[str, str]]:

@@ -120,6 +120,10 @@ def decide(feed: str, ds: str, decision: str, place: str | None = None, reason: 
     if not waiting:
         what = f"at {place}" if place else f"for {reason}"
         raise PlatformError(f"{feed}: no row of {ds} {what} waits: `mdp quarantine list --feed {feed}` shows what does")
+    if decision == "release" and getattr(declared, "mode", None) == "full":
+        raise PlatformError(
+            f"{feed}: it is sent whole each day: mend the row at the source, or the feed's rule; it comes with the next file"
+        )
     if decision == "release":
         for at, row in waiting.items():
             if row["reason"].split(":")[0] not in RELEASABLE or row["row_key"] is None:
@@ -170,7 +174,7 @@ def _opened(feed: LogFeed, places: list[list]):
     lines = held.join(frame, ["ds", "source", "place_partition", "source_position"])
     nulls = (f"cast(null as {kind}) as {name}" for name, kind in _NOT_KNOWN.items())
     return unseal_payload(lines, feed.quarantine_table).selectExpr(
-        "payload as value", "source", "source_partition", "source_position", *nulls
+        "payload as value", "held_date as received_date", "source", "source_partition", "source_position", *nulls
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
+NO_TEXT = b"\xff"  # in place of bytes that are none in their encoding: no UTF-8 either, so the door sees it
 SCHEMA = "value binary, source string, source_block bigint, source_row bigint"
 BLOCK = -1  # stands for the block of a row whose number is its line already
 AT_ONCE = 10_000
@@ -82,6 +83,21 @@ def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield from lines
     if rest:
         yield rest
+
+
+def arrow_recoded(encoding: str):
+    """A function that gives the lines in an Arrow array as UTF-8."""
+
+    def utf8(line: bytes) -> bytes:
+        try:
+            return line.decode(encoding).encode()
+        except UnicodeError:
+            return NO_TEXT
+
+    def work(lines: pa.Array) -> pa.Array:
+        return pa.array([None if line is None else utf8(line) for line in lines.to_pylist()], pa.binary())
+
+    return work
 
 
 def arrow_records(delimiter: bytes, at_most: int):

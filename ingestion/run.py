@@ -142,8 +142,9 @@ def _load_files(feed: FilesFeed, load: Load) -> tuple[int, int]:
         raise PlatformError(f"{feed.name}: {listed(changed)} did not stay while it was read; run it again")
     publish(written, feed, spec)
     state.note_released(feed.name, load.ds, released)
-    taken = [(file["name"], file["digest"], file["n_bytes"]) for file in load.inputs["files"]]
-    state.take_files(feed.name, load.ds, taken)
+    if feed.mode == "append":
+        taken = [(file["name"], file["digest"], file["n_bytes"]) for file in files]
+        state.take_files(feed.name, load.ds, taken)
     return written.n_rows, written.n_quarantined
 
 

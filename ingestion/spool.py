@@ -24,7 +24,7 @@ from warehouse.settings import settings
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 SETTLE_SECONDS = 2  # a file that did not change for so long is taken for written
 # Letters and digits of ASCII, and an ending that says nothing to Spark, or the same as to us.
-TAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}(?<=[_.-])([0-9]+|jsonl?|csv|tsv|txt|log|gz|bz2|zst)")
+TAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}(?<=[_.-])([0-9]+|jsonl?|csv|tsv|txt|log|parquet|gz|bz2|zst)")
 PATTERN = re.compile(r"([{}\[\]*?\\])")  # what makes a path a pattern to Hadoop, and a backslash before it does not
 
 
@@ -119,7 +119,14 @@ def is_same(file: dict, other: dict | None) -> bool:
 def open_file(feed: FilesFeed, name: str) -> pa.NativeFile:
     """The content of a file as a stream, decompressed if its name ends so; OSError if it cannot be read."""
     system, directory = _place(feed)
-    return system.open_input_stream(f"{directory}/{name}", compression=COMPRESSED.get(_ending(name)))
+    compression = None if feed.format == "parquet" else COMPRESSED.get(_ending(name))
+    return system.open_input_stream(f"{directory}/{name}", compression=compression)
+
+
+def open_whole(feed: FilesFeed, name: str) -> pa.NativeFile:
+    """A file as it is, to be read anywhere in it; OSError if it cannot be read."""
+    system, directory = _place(feed)
+    return system.open_input_file(f"{directory}/{name}")
 
 
 def _ending(name: str) -> str:

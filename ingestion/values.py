@@ -44,6 +44,21 @@ def typed(text: str, kind: str) -> tuple[str, str]:
     return value, f"({text} is not null and ({value} is null or {wrong}))"
 
 
+def with_a_point(text: str, decimal: str, thousands: str | None) -> str:
+    """SQL of the text of a number with a point for `decimal` and without `thousands`; an empty text where it is not written so.
+
+    Between separators of thousands stand three digits, so that 1,5 is not taken for fifteen.
+    """
+    if decimal == "." and not thousands:
+        return text
+    whole = f"[0-9]*|[0-9]{{1,3}}([{thousands}][0-9]{{3}})+" if thousands else "[0-9]*"
+    pattern = rf"^{BLANK}[+-]?(?=[{decimal}]?[0-9])({whole})([{decimal}][0-9]*)?([eE][+-]?[0-9]{{1,4}})?{BLANK}\z"
+    plain = f"replace({text}, {literal(thousands)}, '')" if thousands else text
+    return (
+        f"if({text} rlike {literal(pattern)}, replace({plain}, {literal(decimal)}, '.'), if({text} is null, null, ''))"
+    )
+
+
 def infinite(value: str) -> str:
     """SQL of whether a float or double is beyond its type's range."""
     return f"abs({value}) = double('Infinity')"

@@ -3,12 +3,16 @@
 import os
 import subprocess
 import sys
+from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from sample.corner_shop import books, delivery, life
+from tests.companies import declare
+from tests.services.test_jdbc_import import connect, feed, rows
 
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.services
@@ -89,3 +93,26 @@ def test_columns_may_be_in_lower_case(server, shop):
     delivery.fill_postgres(server.engine, shop, "2024-03-06", quoted=False)
     n = (shop.invoices["day"] <= 5).sum()
     assert server.execute("select count(distinct invoiceno) from invoices") == [(n,)]
+
+
+def test_its_local_times_are_taken_once_and_as_utc(server, shop, connectors, tmp_path, monkeypatch):
+    delivery.fill_postgres(server.engine, shop)
+    connect(server, tmp_path, monkeypatch)
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, timezone="Europe/London"))
+    monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "a.key"))
+    columns = {"InvoiceNo": "string", "InvoiceDate": "timestamp"}
+    one = feed(columns, table="invoices", key=["InvoiceNo"], mode="append", check_column="InvoiceDate",
+               timestamp_zone="Europe/London")  # fmt: skip
+    found = []
+    for first, ds in (
+        (None, "2024-10-25"),
+        ("2024-10-26", "2024-10-27"),
+        ("2024-10-28", NEXT_DAY),
+    ):  # the clock: on the 27th
+        found += rows(one, first, ds)
+    local = {
+        number: at.replace(tzinfo=UTC).astimezone(ZoneInfo("Europe/London")).replace(tzinfo=None)
+        for number, at in found
+    }
+    assert len(found) == len(shop.invoices)
+    assert local == dict(server.execute('select "InvoiceNo", "InvoiceDate" from invoices'))

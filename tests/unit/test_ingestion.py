@@ -1,13 +1,16 @@
 """What a feed may say, what a load reads, when it may be taken again: all that needs no engine."""
 
 import contextlib
+from datetime import datetime, timedelta
 from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
 
-from ingestion import collect, door, jdbc, plan, progress, spool, topics, values
-from ingestion.feeds import load_feeds, pick
+from ingestion import collect, door, drift, jdbc, plan, progress, spool, topics, values
+from ingestion.feeds import FilesFeed, load_feeds, pick
+from ingestion.jdbc import first_shown
 from ingestion.jdbc_source import source_of
 from ingestion.protect import stored_columns
 from tests.companies import FEEDS, declare
@@ -125,6 +128,26 @@ def test_the_shipped_feeds_hold():
         ),
         (lambda b: b["web__events"].update(years=[2025, 2020]), "has years [2025, 2020]"),
         (
+            lambda b: b["web__events"].update(timestamp_zone="Europe/Lundun"),
+            "timestamp_zone is 'Europe/Lundun', which is no",
+        ),
+        (
+            lambda b: b["crm__orders"].update(timestamp_zone="Europe/Lundun"),
+            "timestamp_zone is 'Europe/Lundun', which is no",
+        ),
+        (
+            lambda b: b["web__events"].update(mode="full"),
+            "has mode full and a timestamp_column: a whole table is of no moment",
+        ),
+        (lambda b: b["web__events"].update(decimal=","), "has decimal or thousands, which only format csv has"),
+        (lambda b: b["web__events"].update(format="csv", thousands="."), "has '.' as its decimal and as its thousands"),
+        (
+            lambda b: b["web__events"].update(format="csv", encoding="gb18030", delimiter="|"),
+            "has delimiter '|', which can be a part of a character in gb18030",
+        ),
+        (lambda b: b["web__events"].update(format="parquet", delimiter=";"), "which no Parquet file has"),
+        (lambda b: b["web__events"].update(format="parquet", new_columns="let_through"), "declare the columns"),
+        (
             lambda b: b["web__events"]["columns"]["user_id"].update(time_format="yyyy-MM-dd"),
             "columns.user_id is string and has a time_format, which only a date or timestamp has",
         ),
@@ -160,6 +183,33 @@ def test_a_country_is_the_columns_own_else_the_feeds_else_the_companys(tmp_path,
         monkeypatch.setenv("MDP_COMPANY", declare(tmp_path / wrong, country=wrong))
         with pytest.raises(PlatformError, match=f"company.yml.*{said}"):
             load_feeds(path)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Europe/London", "2024-10-27"), ("Europe/London", "2024-03-31"), ("Africa/Cairo", "2024-11-01"),
+        ("Africa/Cairo", "2024-04-26"), ("America/Santiago", "2024-04-07"), ("America/Havana", "2024-11-03"),
+        ("Australia/Lord_Howe", "2024-04-07"), ("Antarctica/Troll", "2024-10-27"), ("Asia/Shanghai", "2024-03-05"),
+    ],
+)  # fmt: skip
+def test_an_interval_s_end_on_a_local_clock_cuts_what_is_written_from_then_on(zone, day):
+    noon = datetime.fromisoformat(f"{day}T12:00:00+00:00")
+    moments = [noon + timedelta(minutes=10 * n) for n in range(-216, 145)]
+    ends = [first_shown(f"{moment:%Y-%m-%d %H:%M:%S}", zone) for moment in moments]
+    clock = [f"{moment.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S}" for moment in moments]
+    assert ends == sorted(ends)  # so intervals that follow each other do not overlap
+    assert all(end == min(clock[n:]) for n, end in enumerate(ends) if end in clock)
+    assert all(end <= min(clock[n:]) for n, end in enumerate(ends))
+    assert all(end > max(clock[:n]) for n, end in enumerate(ends) if n and max(clock[:n]) < min(clock[n:]))
+
+
+def test_another_delimiter_is_named():
+    blocks = yaml.safe_load(FEEDS.read_text())
+    feed = FilesFeed.model_validate(blocks["web__events"] | {"name": "web__events", "format": "csv", "header": True})
+    header = ";".join(feed.columns).encode()
+    with pytest.raises(PlatformError, match="its header is cut by ';', not by ',': declare its `delimiter`"):
+        drift.head_of(feed, "events.csv", header + b"\n1;2\n")
 
 
 def test_all_faults_are_said_at_once(tmp_path):
