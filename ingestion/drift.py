@@ -56,8 +56,9 @@ def _header(feed: FilesFeed, name: str, line: bytes, encoding: str, text: str) -
     if len(line) > MAX_LINE_BYTES:
         faults.append(f"  ~ its first line cannot be a header: it has {len(line):,} bytes")
     unseen = [column for column in feed.columns if column != DIGEST and fields.count(column) != 1]
-    others = [other for other in DELIMITERS if set(unseen) <= set(next(csv.reader([text], delimiter=other), []))]
-    if unseen and others and not faults:
+    cut_by = [] if faults or not unseen else DELIMITERS
+    others = [by for by in cut_by if {*unseen} <= {*_called(feed, next(csv.reader([text], delimiter=by), []))}]
+    if others:
         faults.append(f"  ~ its header is cut by {others[0]!r}, not by {feed.delimiter!r}: declare its `delimiter`")
         unseen = []
     for column in unseen if fields or not faults else ():
