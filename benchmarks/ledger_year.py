@@ -4,8 +4,7 @@ The steps are the product's own: `mdp run` deciding the day, ingestion with file
 builds, scores, exports, a retraining each Monday. Replaced is only what asks the engine or the source: what is read, computed
 and written there. Prints `figure NAME = NUMBER` lines for these days, each the mean of the seven days up to it: statements,
 rows_read, ms (within the database), and with --clean-spool the same of a spool from which files of more than a week ago are
-taken away. A gate asks for a feed's last 60 loads, so until day 60 there are more each day; after that only the files that lie
-in the spool grow, four rows with each day's.
+taken away. (A gate asks for a feed's last 60 loads, so until day 60 there are more each day.)
 """
 
 import contextlib
@@ -182,7 +181,8 @@ def engine_replaced():
         (run, "session", nothing), (run, "work", work), (jdbc, "fix_inputs", lambda *given: {}),
         (jdbc, "record_new", nothing), (gate.validate, "judge", judge), (gate.report, "write", lambda *given: "report"),
         (ops, "session", nothing), (ops, "replace_partition", nothing), (build, "require_engine", nothing),
-        (build, "run_dbt", nothing), (late, "session", nothing), (late, "_oldest_loaded", lambda *given: []),
+        (build, "run_dbt", nothing),
+        (build, "make_missing_tables", nothing), (late, "session", nothing), (late, "_oldest_loaded", lambda *given: []),
         (registry, "champion", lambda model: champion), (registry, "read_model", nothing), (registry, "inputs", nothing),
         (consent, "leave_out", nothing), (partitions, "read_days", nothing), (partitions, "replace_partition", nothing),
         (declarations, "read_blocks", read_again),

@@ -44,7 +44,7 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
             late.note_reach(ds, from_ds)
         if name == "marts":
             make_missing_tables(ds)
-        taken_back = [day for day in state.published_days("marts") if (from_ds or ds) <= day and name != "marts"]
+        taken_back = state.published_days("marts", from_ds or ds) if name != "marts" else []
         with stages.rewriting(name, ds, from_ds) as (first, last):
             left_out = parts.excluded()
             exclude = ["--exclude", *left_out] if left_out else []
