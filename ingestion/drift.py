@@ -56,7 +56,7 @@ def _header(feed: FilesFeed, name: str, line: bytes, encoding: str, text: str) -
     if len(line) > MAX_LINE_BYTES:
         faults.append(f"  ~ its first line cannot be a header: it has {len(line):,} bytes")
     unseen = [column for column in feed.columns if column != DIGEST and fields.count(column) != 1]
-    cut_by = [] if faults or not unseen else DELIMITERS
+    cut_by = [] if faults or not unseen else [by for by in DELIMITERS if by != feed.delimiter]
     others = [by for by in cut_by if {*unseen} <= {*_called(feed, next(csv.reader([text], delimiter=by), []))}]
     if others:
         faults.append(f"  ~ its header is cut by {others[0]!r}, not by {feed.delimiter!r}: declare its `delimiter`")

@@ -6,8 +6,10 @@ import pytest
 
 from ingestion import flume, infer, run, sqoop
 from ingestion.feeds import load_feeds
+from mdp.company import accept
 from tests.companies import declare
 from tests.proposals import EVENTS, sample
+from warehouse.errors import PlatformError
 
 DAY = "2026-01-31"
 
@@ -37,6 +39,10 @@ def take_in(text: str, tmp_path, monkeypatch) -> dict:
     path = tmp_path / "feeds.yml"
     path.write_text(text)
     monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
+    if "# review" in text:
+        with pytest.raises(PlatformError, match="guesses that nobody reviewed"):
+            run.ingest(DAY, feeds=list(load_feeds()))
+    accept(tmp_path)
     return {result["feed"]: result for result in run.ingest(DAY, feeds=list(load_feeds()))}
 
 

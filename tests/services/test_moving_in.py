@@ -8,6 +8,7 @@ import pytest
 
 from ingestion import flume, infer, run, sqoop
 from ingestion.feeds import load_feeds
+from mdp.company import accept
 from tests.companies import declare
 from warehouse.errors import PlatformError
 
@@ -51,6 +52,7 @@ def prices(postgres, connectors, spark, tmp_path, monkeypatch):
     monkeypatch.setenv("MDP_SHOP_PASSWORD", postgres.password)
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "a.key"))
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     yield postgres
     spark.sql("drop table if exists raw.shop__prices")
 
@@ -65,6 +67,7 @@ def test_infer_names_a_column_with_nan_and_the_way_out_which_leads_out(prices, s
     assert "string" in said["loose"] and "holds NaN: as a text, or nullif(loose, 'NaN') in a query" in said["loose"]
     assert "decimal(30,5)" in said["wide"] and "string" in said["free"] and "NaN" not in said["wide"] + said["free"]
     (tmp_path / "feeds.yml").write_text(made.text)
+    accept(tmp_path)
     with pytest.raises(
         PlatformError, match=r"shop__prices: `tight` holds NaN at the source, which no decimal\(10,2\) can hold"
     ):
@@ -73,6 +76,7 @@ def test_infer_names_a_column_with_nan_and_the_way_out_which_leads_out(prices, s
     made = infer.propose_table("shop", None, query, "shop__prices")
     assert "NaN, at which" not in made.text
     (tmp_path / "feeds.yml").write_text(made.text)
+    accept(tmp_path)
     assert run.ingest(DAY, feeds=["shop__prices"], reload=True)[0]["n_rows"] == 2
     rows = spark.table("raw.shop__prices").orderBy("price_id").collect()
     assert [str(rows[0][c]) for c in ("loose", "tight", "wide", "free")] == [
@@ -95,6 +99,7 @@ def test_an_options_file_becomes_a_feed_that_loads(shop, spark, tmp_path, monkey
     feeds = tmp_path / "feeds.yml"
     feeds.write_text(made.text)
     monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
+    accept(tmp_path)
     feed = load_feeds()["shop__orders"]
     assert {name: column.type for name, column in feed.columns.items()} == {
         "line_no": "int", "order_id": "bigint", "phone": "string", "total": "decimal(12,2)", "changed_at": "timestamp",
@@ -143,6 +148,7 @@ def test_a_flume_agents_topics_become_feeds_that_load(connectors, kafka, spark, 
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("MDP_KEY_FILE", str(tmp_path / "a.key"))
     (tmp_path / "feeds.yml").write_text(made.text)
+    accept(tmp_path)
     try:
         assert {r["feed"]: r["n_rows"] for r in run.ingest(DAY, feeds=list(load_feeds()))} == {
             "tier1__test1": 4, "tier1__test2": 4,
