@@ -218,12 +218,17 @@ def test_an_event_that_was_held_back_and_released_counts_on_its_own_day(one_pass
 
 
 def test_a_row_of_a_table_that_comes_late_counts_on_its_day_or_is_held_until_it_is_released(one_pass, tmp_path):
-    """Two orders of long ago are first loaded with the newest day: one within reach, one not."""
+    """Two orders of long ago are first loaded with the newest day: one within reach, one not. Two have no day at all."""
     late, reaching = {"late-near": "2024-03-15", "late-far": "2024-03-04"}, declare(tmp_path, reach_days=14)
     rows = " ".join(
         f"union all (select * except (order_id, ordered_at), '{name}' as order_id, timestamp '{day} 04:00:00' as ordered_at "
         "from {old} order by order_id limit 1)"
         for name, day in late.items()
+    )
+    rows += " ".join(
+        f"union all (select * except (order_id, ordered_at), '{name}' as order_id, {at} as ordered_at from {{old}} "
+        "order by order_id limit 1)"
+        for name, at in {"no-time": "cast(null as timestamp)", "far-ahead": "timestamp '2024-05-20 04:00:00'"}.items()
     )
     as_they_are = "select * except (order_id, ordered_at), order_id, ordered_at from {old}"
     live(one_pass, "rewrite", AFTER, "raw.crm__orders", f"{as_they_are} {rows}")
@@ -234,6 +239,8 @@ def test_a_row_of_a_table_that_comes_late_counts_on_its_day_or_is_held_until_it_
     dropped = f"select concat(table_name, ' ', reason, ' ', n_rows) {counted}"
     assert query(one_pass, in_cleaned) == ["late-near 2024-03-15"]
     assert query(one_pass, dropped) == ["orders too_late 1"]
+    of_no_day = dropped.replace("reason = 'too_late'", "reason in ('no_time', 'future')") + " order by reason"
+    assert query(one_pass, of_no_day) == ["orders future 1", "orders no_time 1"]
 
     said = mdp("quarantine", "list", home=one_pass, MDP_COMPANY=reaching).stdout
     assert re.search(rf"crm__orders +{AFTER} +too_late +1 +0 +0", said), said
