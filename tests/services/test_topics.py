@@ -10,6 +10,7 @@ import yaml
 
 from ingestion import follow, privacy, run, status, topics
 from ingestion.feeds import load_feeds
+from tests.companies import declare as company_of
 from warehouse import stages, state
 from warehouse.errors import PlatformError
 from warehouse.keys import key_path
@@ -38,7 +39,7 @@ def topic(spark, connectors, kafka, tmp_path, monkeypatch):
     name = f"events-{tmp_path.name}"
     kafka.create_topic(name, 3, {"retention.ms": "-1"})  # the records are stamped long ago
     for key, value in {"STATE_URL": f"sqlite:///{tmp_path}/state.db", "KEY_FILE": tmp_path / "a.key",
-                       "FEEDS": tmp_path / "feeds.yml", "KAFKA_SERVERS": kafka.bootstrap}.items():  # fmt: skip
+                       "COMPANY": company_of(tmp_path), "KAFKA_SERVERS": kafka.bootstrap}.items():  # fmt: skip
         monkeypatch.setenv(f"MDP_{key}", str(value))
 
     def declare(**changes):

@@ -172,7 +172,11 @@ def test_a_paused_container_does_not_write_even_if_its_heartbeat_wakes_up_later(
 
 def test_one_that_waits_for_a_child_is_ended_with_it(database, holder):
     waiting = holder("pod-1", "subprocess.run([sys.executable, '-c', 'import time; time.sleep(300)'])")
-    beat, asleep = sorted(psutil.Process(waiting.pid).children(), key=lambda p: "sleep" in " ".join(p.cmdline()))
+    deadline, children = time.monotonic() + 20, []
+    while len(children) < 2 and time.monotonic() < deadline:  # the child starts after the lock is taken
+        children = psutil.Process(waiting.pid).children()
+        time.sleep(0.05)
+    beat, asleep = sorted(children, key=lambda p: "sleep" in " ".join(p.cmdline()))
     leases.free("ingest web__events", force=True)
     code, said = finish(waiting)
     assert code == -signal.SIGTERM and "it stops here" in said
