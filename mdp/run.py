@@ -20,7 +20,8 @@ from ingestion.feeds import load_feeds
 from ingestion.targets import load_targets
 from mdp import stack, warm
 from mdp.airflow import Airflow
-from warehouse import dates, engine, leases, stages, state, supervise
+from ml.models import load_models
+from warehouse import dates, engine, leases, parts, stages, state, supervise
 from warehouse.company import check_home, check_reviewed
 from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
@@ -186,7 +187,9 @@ def _training_day() -> str | None:
     could name none.
     """
     newest = state.newest("gate_features")
-    for model in set(stages.models()) - state.promoted_models():
+    never = parts.off()
+    possible = {model for model in load_models() if f"predictions.{model}" not in never}
+    for model in possible - state.promoted_models():
         off = state.last_off(f"train.{model}")
         if off is None or (off.possible_from or newest) <= newest:
             return newest

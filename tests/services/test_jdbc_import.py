@@ -719,7 +719,7 @@ def test_the_plan_shows_what_mariadb_is_sent(maria):
     inputs = jdbc.fix_inputs(one, DAY, DAY)
     text = jdbc.plan(one, inputs)
     assert f"try__x: table try_keys of {maria.jdbc_url.split('?')[0]}\n" in text and maria.password not in text
-    assert "lastmodified, k in [2024-03-04 15:57:00, 2024-03-05 16:00:00), 3 minutes of it read before" in text
+    assert "lastmodified, k in [2024-03-04 15:57:00, 2024-03-05 16:00:00) UTC, 3 minutes of it read before" in text
     assert "2 statements, each sees its own moment" in text and "note         1 rows without k are in no load" in text
     assert re.search(r"    k +datetime +→ timestamp, internal", text) and "part 2 of 2: 2 rows" in text
     do(maria, "set global log_output = 'TABLE'", "set global general_log = on", "truncate mysql.general_log")

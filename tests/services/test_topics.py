@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -50,6 +51,11 @@ def topic(spark, connectors, kafka, tmp_path, monkeypatch):
     yield name, declare
     for table in (feed.raw_table, feed.quarantine_table):
         spark.sql(f"drop table if exists {table}")
+
+
+def clock(sleep):
+    """A clock for who follows: of its own, because a lease sleeps, too."""
+    return SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
 
 
 def message(number: int, at: str = f"{DAY}T10:00:00+08:00", stamp: str | None = None, partition: int = 0, **columns):
@@ -335,7 +341,7 @@ def test_a_followed_topic_is_loaded_as_it_grows_and_the_next_day_ends_the_day(sp
             raise KeyboardInterrupt
         act()
 
-    monkeypatch.setattr(follow.time, "sleep", between_looks)
+    monkeypatch.setattr(follow, "time", clock(between_looks))
     follow.follow(DAY, FEED, 1)
     assert seen == [
         ("intent", 0, [0]),
@@ -369,7 +375,7 @@ def test_a_follower_that_was_killed_goes_on_with_what_it_had_meant(spark, topic,
 
     with monkeypatch.context() as patch:
         patch.setattr(topics, "read", dies_at_the_second)
-        patch.setattr(follow.time, "sleep", lambda _: kafka.produce(name, message(8), message(9)))
+        patch.setattr(follow, "time", clock(lambda _: kafka.produce(name, message(8), message(9))))
         follow.follow(DAY, FEED, 1)
         follow.follow(DAY, FEED, 1)
     assert ["n_rows" in b for b in state.load(FEED, DAY).inputs["batches"]] == [False]
