@@ -80,7 +80,7 @@ def shape(feed: LogFeed, header: tuple[str | None, ...] | None = None) -> tuple[
     else:
         names = [name or f"#{n}" for n, name in enumerate(header or (c for c in feed.columns if c != DIGEST))]
         options = (
-            {"sep": feed.delimiter, "escape": '"'}
+            {"sep": feed.delimiter, "escape": '"', "charToEscapeQuoteEscaping": '"'}
             if feed.format == "csv"
             else {"allowNonNumericNumbers": "false", "allowSingleQuotes": "false"}
         )

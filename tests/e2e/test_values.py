@@ -61,6 +61,7 @@ WRITTEN = {"s": "x", "i": "5", "b": "5", "d": "1.5", "w": "1.5", "f": "1.5", "x"
 BLANKS = [" ", "\t", "\0", "\x17", "\x0b", "\x0c", "\x1f", "\x7f", "\x85", "\xa0", "\u1680", "\u2003", "\u2028", "\u200b",
           "\u3000", "\ufeff", "\n", "\r"]  # fmt: skip
 AMONG_BLANKS = [(key, text) for key, v in WRITTEN.items() for blank in BLANKS for text in (blank + v, v + blank)]
+AMONG_BLANKS += [("s", 'a"\0b')]  # Spark's parser takes \0 for an escape of the escape, unless told otherwise
 halves = st.sampled_from(["\ud800", "a\udfff", "\udc00\ud800", "\ud83d\ude00", "\\ud800"])
 json_values = st.recursive(
     st.one_of(st.none(), st.booleans(), texts),
