@@ -39,8 +39,8 @@ def leave_out_late(fit: Part, judge: Part) -> tuple[Part, Part]:
     for column in _flagged(fit):
         late = fit.features[column + LATE].to_numpy(bool)
         if late.any():
-            known = fit.features["ds"][~late]
-            days.setdefault(f"days before {known.min()}" if len(known) else "all days", []).append(column)
+            known = sorted(set(fit.features["ds"]) - set(fit.features["ds"][late]))
+            days.setdefault(f"days before {known[0]}" if known else "all days", []).append(column)
         if late.all():
             unknown.append(column)
     notes = [f"{', '.join(columns)} of {span}" for span, columns in days.items()]

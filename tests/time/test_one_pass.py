@@ -179,9 +179,9 @@ ATTRIBUTES = {
 }  # fmt: skip
 # The log with one more change of every attribute of every customer, in the last hour of the newest day.
 WITH_NEW_CHANGES = "select * from {old}" + "".join(
-    f" union all select concat('new-{name}-', customer_id), customer_id, '{name}', cast({name} as string), "
+    f" union all select {n}000000L + row_number() over (order by customer_id), customer_id, '{name}', cast({name} as string), "
     f"cast({new} as string), timestamp '{LAST} 15:30:00', load_id from raw.crm__customers where ds = '{LAST}'"
-    for name, new in ATTRIBUTES.items()
+    for n, (name, new) in enumerate(ATTRIBUTES.items(), 1)
 )
 # Table → (when a row came to be, what happened to it later)
 TIMES_OF_TABLES = {
