@@ -51,7 +51,8 @@ def one_pass(tmp_path_factory):
     mdp("warehouse", "start", home=home)
     mdp("sample", "create", "--days", str(DAYS), "--customers", "200", "--seed", "5", home=home)
     spool = home / "sample" / "spool" / "web__events"
-    event = json.loads((spool / "web__events-2024-03-10.jsonl").read_text().splitlines()[1]) | {"event_id": FORGOTTEN}
+    events = map(json.loads, (spool / f"web__events-{OWN_DAY}.jsonl").read_text().splitlines())
+    event = next(e for e in events if e["occurred_at"].startswith(f"{OWN_DAY}T12")) | {"event_id": FORGOTTEN}
     (spool / f"web__events-{LAST}-late.jsonl").write_text(json.dumps(event) + "\n")  # held back: it comes too late
     live(home, "live", FIRST, LAST)
     yield home
