@@ -65,7 +65,7 @@ def suites(scope: Scope) -> list[Suite]:
         ),
         suite(
             tables.CLEANED_ORDERS, days, ("order_id", "ds"),
-            at_least("amount_cny", 0.01, "amounts are above zero"),
+            at_least("amount", 0.01, "amounts are above zero"),
             one_of("channel", (*CHANNELS, "organic")),
             share("outlier", "is_amount_outlier", "is_amount_outlier", 0.10, "few amounts are outliers",
                   by_chance=True),
@@ -74,19 +74,19 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_ORDER_ITEMS, days, ("order_item_id", "ds"),
             at_least("quantity", 1, "quantities are at least 1"),
-            at_least("unit_price_cny", 0.01, "unit prices are above zero"),
+            at_least("unit_price", 0.01, "unit prices are above zero"),
             optional=True,
         ),
         suite(
-            tables.CLEANED_ORDER_REVERSALS, days, ("reversal_id", "ds"),
-            at_least("amount_cny", 0, "reversed amounts are not negative"),
+            tables.CLEANED_REVERSALS, days, ("reversal_id", "ds"),
+            at_least("amount", 0, "reversed amounts are not negative"),
             one_of("reversal_kind", ("cancelled", "returned")),
             optional=True,
         ),
         suite(
             tables.CLEANED_CHANNEL_SPEND, days, ("channel", "ds"),
             *(() if is_closed else (volume(1, None, "the rebuilt days have spend"), newest("ds", scope.ds))),
-            at_least("spend_cny", 0, "spend is not negative"),
+            at_least("spend", 0, "spend is not negative"),
             one_of("channel", CHANNELS),
             optional=is_closed,
         ),
@@ -109,7 +109,7 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_PRODUCTS, snapshot, ("product_id",),
             volume(1, None, "there are products"),
-            at_least("price_cny", 0.01, "prices are above zero"),
+            at_least("price", 0.01, "prices are above zero"),
         ),
         suite(
             tables.CLEANED_CAMPAIGNS, days, ("campaign_id", "ds"),

@@ -62,8 +62,8 @@ def suites(scope: Scope) -> list[Suite]:
             *(() if no_events else (volume(1, None, "somebody was active"),)),
             at_least("n_views", 0, "view counts are not negative"),
             at_least("visit_ms", 0, "time spent is not negative"),
-            at_least("revenue_cny", 0, "revenue is not negative"),
-            at_least("reversed_cny", 0, "reversed amounts are not negative"),
+            at_least("revenue", 0, "revenue is not negative"),
+            at_least("reversed_amount", 0, "reversed amounts are not negative"),
             optional=no_events,
         ),
         suite(
@@ -87,7 +87,7 @@ def suites(scope: Scope) -> list[Suite]:
             volume(1, None, "the rebuilt days have channels"),
             newest("ds", scope.ds),
             one_of("channel", CHANNELS),
-            at_least("spend_cny", 0, "spend is not negative"),
+            at_least("spend", 0, "spend is not negative"),
             at_least("demand_index", 0, "demand is not negative"),
             # of few orders a day may have none, or all of the 28 days before it
             mean("demand_index", *((0.0, 28.0) if few_orders else (0.2, 5.0)), "demand moves around its own average of 1"),

@@ -19,7 +19,7 @@ LOADED_ROWS = f"{tables.INPUT}.loaded_rows"
 KEYED = {
     tables.CLEANED_ORDERS: "order_id",
     tables.CLEANED_ORDER_ITEMS: "order_item_id",
-    tables.CLEANED_ORDER_REVERSALS: "reversal_id",
+    tables.CLEANED_REVERSALS: "reversal_id",
 }
 
 

@@ -194,16 +194,16 @@ class _Proposal:
     # -- which column is what -----------------------------------------------------------------------------------------
 
     def _money(self, entity: str) -> str:
-        return next(c for c in self.contract[entity].columns if _concept(c) == "amount")
+        return next(c for c in self.contract[entity].columns if c == "amount")
 
     def _price(self, entity: str) -> str:
-        return next(c for c in self.contract[entity].columns if _concept(c) in ("unit_price", "price"))
+        return next(c for c in self.contract[entity].columns if c in ("unit_price", "price"))
 
     def _candidates(
         self, table: Table, entity: str, column: str, type_: str | None = None
     ) -> list[tuple[float, Field]]:
         """The fields that could be a column of an entity, the likeliest first."""
-        listed, concept = synonyms()["columns"], _concept(column)
+        listed, concept = synonyms()["columns"], column
         patterns = listed.get(f"{entity}.{concept}") or listed.get(concept) or [concept.replace("_", " ")]
         type_ = type_ or self.contract[entity].columns[column].type
         free = frozenset(" ".join(synonyms()["tables"].get(entity, [])).split()) - {"product", "currency", "rate"}
@@ -753,11 +753,6 @@ class _Proposal:
             "registered_at": Given("registered_at", f"{why}: the first time in {table.name}", True),
         }
         self.mapping.models.append(model)
-
-
-def _concept(column: str) -> str:
-    """What a column of the contract means, without the currency that older names carry."""
-    return re.sub(r"_cny$", "", column)
 
 
 def _fits(type_: str, column: str, one: Field) -> bool:

@@ -42,18 +42,18 @@ def gather(ds: str) -> Day:
         outcome = NOT_JUDGED if unjudged else "holds" if verdict["success"] else "broken"
         gates.setdefault(verdict["gate"], Counter())[outcome] += 1
     segments = spark.sql(
-        f"select segment, strategy, n_customers, revenue_90d_cny from {tables.MARTS_SEGMENT_SUMMARY} "
-        f"where ds = '{ds}' order by revenue_90d_cny desc"
+        f"select segment, strategy, n_customers, revenue_90d from {tables.MARTS_SEGMENT_SUMMARY} "
+        f"where ds = '{ds}' order by revenue_90d desc"
     ).collect()
     never = parts.off()
     plan = (
         []
         if tables.PREDICTIONS_BUDGET in never
         else spark.sql(
-            f"select p.channel, cast(p.spend_cny as double) spend_cny, cast(p.expected_return_cny as double) return_cny, "
-            f"cast(c.spend_cny as double) spent_cny, p.shadow_price_cny, p.floor_cny, p.cap_cny, p.budget_cny "
+            f"select p.channel, cast(p.spend as double) spend, cast(p.expected_return as double) return_amount, "
+            f"cast(c.spend as double) spent, p.shadow_price, p.floor_spend, p.cap_spend, p.budget "
             f"from {tables.PREDICTIONS_BUDGET} p left join {tables.FEATURES_CHANNEL_DAY} c "
-            f"on c.channel = p.channel and c.ds = p.ds where p.ds = '{ds}' order by p.spend_cny desc"
+            f"on c.channel = p.channel and c.ds = p.ds where p.ds = '{ds}' order by p.spend desc"
         ).collect()
     )
     contacts = (
@@ -176,7 +176,7 @@ def _order(item) -> int:
 
 def _segments(day: Day) -> str:
     lines = [
-        f"           {r.segment:<22} {r.n_customers:>7,} customers  {_money(r.revenue_90d_cny, 14)} in 90 days"
+        f"           {r.segment:<22} {r.n_customers:>7,} customers  {_money(r.revenue_90d, 14)} in 90 days"
         for r in day.segments
     ]
     if day.n_left_out is not None:
@@ -218,12 +218,12 @@ def _plan(day: Day) -> str:
         if tables.PREDICTIONS_BUDGET in parts.off():
             return ""
         return "[bold]Budget plan for tomorrow[/bold]\n           none: see above"
-    lines = [_planned(f"{r.channel:<18}", r.spend_cny, r.spent_cny, r.return_cny) for r in day.plan[:SHOWN]]
+    lines = [_planned(f"{r.channel:<18}", r.spend, r.spent, r.return_amount) for r in day.plan[:SHOWN]]
     if rest := day.plan[SHOWN:]:
-        spent = [r.spent_cny for r in rest if r.spent_cny is not None]
+        spent = [r.spent for r in rest if r.spent is not None]
         name = f"{f'and {len(rest):,} more':<18}"
-        lines.append(_planned(name, sum(float(r.spend_cny) for r in rest), sum(spent) if spent else None,
-                              sum(float(r.return_cny) for r in rest)))  # fmt: skip
+        lines.append(_planned(name, sum(float(r.spend) for r in rest), sum(spent) if spent else None,
+                              sum(float(r.return_amount) for r in rest)))  # fmt: skip
     return "[bold]Budget plan for tomorrow[/bold]\n" + "\n".join(lines)
 
 
@@ -236,8 +236,8 @@ def _advice(day: Day) -> str:
     advice = []
     scored = [r for r in day.segments if r.segment != "not scored"]
     if scored:
-        best = max(scored, key=lambda r: r.revenue_90d_cny / max(r.n_customers, 1))
-        share = float(best.revenue_90d_cny) / max(sum(float(r.revenue_90d_cny) for r in day.segments), 1)
+        best = max(scored, key=lambda r: r.revenue_90d / max(r.n_customers, 1))
+        share = float(best.revenue_90d) / max(sum(float(r.revenue_90d) for r in day.segments), 1)
         advice.append(
             f"{_sentence(best.segment)}: {best.n_customers:,} customers bring {share:.0%} of the revenue. "
             f"{_sentence(best.strategy or '')}"
@@ -247,9 +247,9 @@ def _advice(day: Day) -> str:
             f"Contact {day.contacts['soon']:,} of {day.contacts['n']:,} members within {CONTACT_SOON_DAYS} days: their risk "
             "of leaving is about to pass the line; the dates stand in the CRM table mdp_churn_risk"
         )
-    moves = sorted(((float(r.spend_cny) - r.spent_cny, r.channel) for r in day.plan if r.spent_cny), reverse=True)
+    moves = sorted(((float(r.spend) - r.spent, r.channel) for r in day.plan if r.spent), reverse=True)
     if moves and moves[0][0] > 0 > moves[-1][0]:
-        gain, unit = float(day.plan[0].shadow_price_cny), company().currency
+        gain, unit = float(day.plan[0].shadow_price), company().currency
         worth = "more budget would pay" if gain > 1.005 else "more budget would not pay"
         advice.append(
             f"Shift money from {moves[-1][1]} (-{_money(-moves[-1][0])}) to {moves[0][1]} (+{_money(moves[0][0])}). One more "

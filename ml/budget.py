@@ -128,20 +128,20 @@ def _verify(options: list[Option], budget: float, units: dict[str, float], solve
 
 @dataclass(frozen=True)
 class Curve:
-    """One channel's response: orders = demand * a * (1 - exp(-spend / b)), each worth order_value_cny.
+    """One channel's response: orders = demand * a * (1 - exp(-spend / b)), each worth order_value.
 
     carried: share of a day's effect that goes on to the next (0: none); is_identified: the data show the bend.
     """
 
     a: float
     b: float
-    order_value_cny: float
+    order_value: float
     is_identified: bool
     carried: float = 0.0
 
     def expected_return(self, spend, demand=1.0):
-        """Expected return in CNY of a day."""
-        return demand * self.a * -np.expm1(-np.asarray(spend, float) / self.b) * self.order_value_cny
+        """Expected return of a day, in the company's currency."""
+        return demand * self.a * -np.expm1(-np.asarray(spend, float) / self.b) * self.order_value
 
     def pieces(self, cap: float, n: int) -> tuple[tuple[float, float], ...]:
         """n equal pieces of [0, cap] with the slopes of their chords: never above the curve."""
@@ -201,22 +201,22 @@ class ResponseCurves(BaseEstimator):
         self.n_pieces = n_pieces
 
     def fit(self, X: pd.DataFrame, y: pd.DataFrame) -> "ResponseCurves":
-        """Fit one curve per channel on days with channel, spend_cny, demand_index; y: n_orders, return_cny.
+        """Fit one curve per channel on days with channel, spend, demand_index; y: n_orders, return_amount.
 
         `fallbacks_` names the channels whose bend the data do not show: theirs stays near the channel's mean daily
         spend.
         """
-        rows = X[["channel", "spend_cny", "demand_index"]].join(y[["n_orders", "return_cny"]])
-        rows = rows.assign(ds=X["ds"]).sort_values("ds").astype({"spend_cny": float, "return_cny": float})
+        rows = X[["channel", "spend", "demand_index"]].join(y[["n_orders", "return_amount"]])
+        rows = rows.assign(ds=X["ds"]).sort_values("ds").astype({"spend": float, "return_amount": float})
         # A credit note above the day's spend is no negative advertising.
-        rows["spend_cny"] = rows["spend_cny"].clip(lower=0)
+        rows["spend"] = rows["spend"].clip(lower=0)
         self.curves_ = {}
         for channel, group in rows.groupby("channel"):
-            if group["spend_cny"].sum() <= 0:  # nothing is known of a channel never paid for: it gets no plan
+            if group["spend"].sum() <= 0:  # nothing is known of a channel never paid for: it gets no plan
                 continue
-            columns = ("spend_cny", "demand_index", "n_orders")
+            columns = ("spend", "demand_index", "n_orders")
             a, b, error, carried = fit_response(*(group[c].to_numpy(float) for c in columns))
-            order_value = float(group["return_cny"].sum() / max(group["n_orders"].sum(), 1))
+            order_value = float(group["return_amount"].sum() / max(group["n_orders"].sum(), 1))
             self.curves_[channel] = Curve(a, b, order_value, error < SEEN_SHARE * BEND_SD, carried)
         if not self.curves_:
             raise NotYet("budget: nothing was spent on any channel yet, so there is nothing to plan from")
@@ -224,16 +224,16 @@ class ResponseCurves(BaseEstimator):
         return self
 
     def expected_return(self, X: pd.DataFrame) -> np.ndarray:
-        """Expected return in CNY per row of ds, channel, spend_cny, demand_index; 0 for a channel never seen."""
+        """Expected return, in the company's currency, per row of ds, channel, spend, demand_index; 0 for a channel never seen."""
         result, order = np.zeros(len(X)), np.argsort(X["ds"].to_numpy(str), kind="stable")
-        spend, demand = X["spend_cny"].to_numpy(float), X["demand_index"].to_numpy(float)
+        spend, demand = X["spend"].to_numpy(float), X["demand_index"].to_numpy(float)
         for channel, curve in self.curves_.items():
             rows = order[(X["channel"] == channel).to_numpy()[order]]
             result[rows] = curve.expected_return(carry_over(spend[rows], curve.carried), demand[rows])
         return result
 
     def predict(self, X: pd.DataFrame) -> pd.DataFrame:
-        """The plan for the next day, one row per channel, from trailing days (ds, channel, spend_cny, demand_index).
+        """The plan for the next day, one row per channel, from trailing days (ds, channel, spend, demand_index).
 
         Budget = mean daily spend over the days, of all channels; floors and caps are shares of each channel's own
         mean. Demand is taken as average (1): it scales all channels alike and cannot change the split. Amounts are in
@@ -260,15 +260,15 @@ class ProportionalSpend(BaseEstimator):
 
     def fit(self, X: pd.DataFrame, y: pd.DataFrame) -> "ProportionalSpend":
         """Learn one return per unit of money (at average demand) and channel."""
-        effort = X["spend_cny"].astype(float) * X["demand_index"].astype(float)
-        totals = pd.DataFrame({"effort": effort, "gain": y["return_cny"].astype(float)}).groupby(X["channel"]).sum()
+        effort = X["spend"].astype(float) * X["demand_index"].astype(float)
+        totals = pd.DataFrame({"effort": effort, "gain": y["return_amount"].astype(float)}).groupby(X["channel"]).sum()
         self.rates_ = (totals["gain"] / totals["effort"].where(totals["effort"] > 0)).fillna(0.0).to_dict()
         return self
 
     def expected_return(self, X: pd.DataFrame) -> np.ndarray:
-        """Expected return in CNY per row."""
+        """Expected return, in the company's currency, per row."""
         rate = X["channel"].map(self.rates_).fillna(0.0).astype(float)
-        return (rate * X["spend_cny"].astype(float) * X["demand_index"].astype(float)).to_numpy()
+        return (rate * X["spend"].astype(float) * X["demand_index"].astype(float)).to_numpy()
 
     def predict(self, X: pd.DataFrame) -> pd.DataFrame:
         """The plan of `ResponseCurves.predict`, with floor = cap = trailing mean and mean return as shadow price."""
@@ -281,16 +281,16 @@ class ProportionalSpend(BaseEstimator):
 
 def mean_daily_spend(X: pd.DataFrame) -> pd.Series:
     """Mean spend per channel over the days in X (a day without a row counts as 0), 0 where credit notes exceed it."""
-    spend = X.groupby("channel")["spend_cny"].agg(lambda s: s.astype(float).sum()) / X["ds"].nunique()
+    spend = X.groupby("channel")["spend"].agg(lambda s: s.astype(float).sum()) / X["ds"].nunique()
     return spend.clip(lower=0)
 
 
 def _plan(rows: list[tuple], shadow_price: float, budget: float) -> pd.DataFrame:
-    plan = pd.DataFrame(rows, columns=["channel", "spend_cny", "floor_cny", "cap_cny", "expected_return_cny"])
-    amounts = [c for c in plan if c.endswith("_cny")]
+    plan = pd.DataFrame(rows, columns=["channel", "spend", "floor_spend", "cap_spend", "expected_return"])
+    amounts = ["spend", "floor_spend", "cap_spend", "expected_return"]
     # 1e-6 keeps a solver's 999.9999999 from losing a cent; together the cents never exceed the budget's
     plan[amounts] = np.floor(plan[amounts].astype(float) * 100 + 1e-6) / 100
-    return plan.assign(shadow_price_cny=shadow_price, budget_cny=np.floor(budget * 100 + 1e-6) / 100)
+    return plan.assign(shadow_price=shadow_price, budget=np.floor(budget * 100 + 1e-6) / 100)
 
 
 def make_estimator(floor_share: float, cap_share: float, n_pieces: int) -> ResponseCurves:
@@ -304,11 +304,11 @@ def make_baseline() -> ProportionalSpend:
 
 
 def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame) -> Evaluation:
-    """R2 and mean absolute error in CNY of a channel's return of a day; notes the channels whose bend is assumed."""
-    expected, observed = estimator.expected_return(X), y["return_cny"].astype(float).to_numpy()
+    """R2 and mean absolute error (money) of a channel's return of a day; notes the channels whose bend is assumed."""
+    expected, observed = estimator.expected_return(X), y["return_amount"].astype(float).to_numpy()
     spread = ((observed - observed.mean()) ** 2).sum()
     metrics = {
-        "mae_cny": float(np.abs(observed - expected).mean()),
+        "mae": float(np.abs(observed - expected).mean()),
         "r2": float(1 - ((observed - expected) ** 2).sum() / spread) if spread else 0.0,
     }
     fallbacks = getattr(estimator, "fallbacks_", [])
@@ -323,7 +323,7 @@ def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame) -> Evaluation:
         notes.append(
             f"what is spent works on the days after, too: {', '.join(lasting)} of a day's effect go on to the next"
         )
-    rows = X[["ds", "channel", "spend_cny", "demand_index"]].assign(return_cny=observed, expected_return_cny=expected)
+    rows = X[["ds", "channel", "spend", "demand_index"]].assign(return_amount=observed, expected_return=expected)
     return Evaluation(metrics, rows.reset_index(drop=True), tuple(notes))
 
 
@@ -334,10 +334,8 @@ def plot(estimator, evaluation: Evaluation) -> dict:
     fig, axes = figure(len(estimator.curves_))
     for axis, (channel, curve) in zip(axes, estimator.curves_.items(), strict=True):
         rows = evaluation.rows[evaluation.rows["channel"] == channel]
-        spend = np.linspace(0, rows["spend_cny"].astype(float).max() or 1.0, 50)
-        axis.scatter(rows["spend_cny"].astype(float), rows["return_cny"], s=8)
+        spend = np.linspace(0, rows["spend"].astype(float).max() or 1.0, 50)
+        axis.scatter(rows["spend"].astype(float), rows["return_amount"], s=8)
         axis.plot(spend, curve.expected_return(spend))
-        axis.set(
-            title=channel + ("" if curve.is_identified else " (bend assumed)"), xlabel="spend CNY", ylabel="return CNY"
-        )
+        axis.set(title=channel + ("" if curve.is_identified else " (bend assumed)"), xlabel="spend", ylabel="return")
     return {"budget": fig}

@@ -36,8 +36,8 @@ def prepare_rfm(frame: pd.DataFrame) -> pd.DataFrame:
     elsewhere. Refunds can make a revenue negative; it counts as zero.
     """
     recency = frame["recency_days"].astype(float).fillna(frame["tenure_days"].astype(float))
-    raw = {"recency": recency, "frequency": frame["n_orders_90d"], "monetary": frame["revenue_90d_cny"],
-           "value": frame["revenue_total_cny"]}  # fmt: skip
+    raw = {"recency": recency, "frequency": frame["n_orders_90d"], "monetary": frame["revenue_90d"],
+           "value": frame["revenue_total"]}  # fmt: skip
     return pd.DataFrame({name: np.log1p(column.astype(float).clip(lower=0)) for name, column in raw.items()})
 
 
@@ -151,7 +151,7 @@ def make_baseline() -> QuantileRule:
 def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame | None = None) -> Evaluation:
     """Silhouette in a space scaled by X alone (the same for every model judged on X), sizes, and what came after.
 
-    y: an earlier snapshot with next_revenue_90d_cny, what each customer then spent, or None if history is too short for one:
+    y: an earlier snapshot with next_revenue_90d, what each customer then spent, or None if history is too short for one:
     see `judge_on_what_came_after`.
     """
     segments = estimator.predict(X)["segment"]
@@ -170,7 +170,7 @@ def evaluate(estimator, X: pd.DataFrame, y: pd.DataFrame | None = None) -> Evalu
 
 
 def judge_on_what_came_after(estimator, past: pd.DataFrame | None) -> tuple[dict[str, float], tuple[str, ...]]:
-    """({next_anova_f, next_anova_p, next_eta2}, notes): one-way ANOVA over segments of log(1 + next_revenue_90d_cny).
+    """({next_anova_f, next_anova_p, next_eta2}, notes): one-way ANOVA over segments of log(1 + next_revenue_90d).
 
     The segments are those that the same method finds on the earlier snapshot, of which nothing later is known (Fisher
     1925); next_eta2 is the share of the variance explained. On the revenue of their own snapshot segments differ by
@@ -182,7 +182,7 @@ def judge_on_what_came_after(estimator, past: pd.DataFrame | None) -> tuple[dict
         segments = clone(estimator).fit(past).predict(past)["segment"]
     except NotYet as reason:
         return {}, (f"what came after is not judged: {str(reason).rstrip('.')}",)
-    value = np.log1p(past["next_revenue_90d_cny"].astype(float).clip(lower=0))
+    value = np.log1p(past["next_revenue_90d"].astype(float).clip(lower=0))
     groups = [group.to_numpy() for _, group in value.groupby(segments) if len(group) > 1]
     if len(groups) < 2 or value.nunique() < 2:
         return {}, ("what came after is not judged: customers or their segments did not differ",)

@@ -65,18 +65,18 @@ def oracle_cindex(evaluation: pd.DataFrame) -> float:
 def plan_over_optimum(plan: pd.DataFrame) -> dict:
     """True expected return of a budget plan and of the best plan under the same budget, floors and caps.
 
-    `plan` has channel, spend_cny, floor_cny, cap_cny and budget_cny. Returns are yuan per average day (demand 1) and
+    `plan` has channel, spend, floor_spend, cap_spend and budget. Returns are yuan per average day (demand 1) and
     channel: expected orders times the mean order value. The curves are concave, so the optimum equalises marginal
     returns: spend(price) is explicit, and the price that uses up the budget is found by bisection.
     """
-    _require(plan, "channel", "spend_cny", "floor_cny", "cap_cny", "budget_cny")
+    _require(plan, "channel", "spend", "floor_spend", "cap_spend", "budget")
     unknown = set(plan["channel"]) - set(CHANNELS)
     if unknown:
         raise PlatformError(f"the plan has unknown channels {sorted(unknown)}: known are {', '.join(CHANNELS)}")
     curves = _parameters()["curves"]
     a, b = (np.array([curves[c][key] for c in plan["channel"]]) for key in ("saturation_cny", "scale_cny"))
-    low, high, spend = (plan[c].to_numpy(float) for c in ("floor_cny", "cap_cny", "spend_cny"))
-    budget = float(plan["budget_cny"].iloc[0])
+    low, high, spend = (plan[c].to_numpy(float) for c in ("floor_spend", "cap_spend", "spend"))
+    budget = float(plan["budget"].iloc[0])
     if low.sum() > budget:
         raise PlatformError(f"the floors need {low.sum():,.2f} yuan, the budget is {budget:,.2f}: no plan keeps both")
 

@@ -9,7 +9,7 @@
 
 {#- Cleaned tables whose rows are read again when they change → their key. -#}
 {% macro keyed_tables() -%}
-  {{ return({'orders': 'order_id', 'order_items': 'order_item_id', 'order_reversals': 'reversal_id'}) }}
+  {{ return({'orders': 'order_id', 'order_items': 'order_item_id', 'reversals': 'reversal_id'}) }}
 {%- endmacro %}
 
 {#- The condition of the rows of tables that count in the range. A row may be dated ahead of its load, by late_days() at most:

@@ -5,7 +5,7 @@
   every reading. The one with the highest `order_by` counts; of readings that are equal in it the one loaded last.
   The result has one column more, newest_rank (always 1), so select by name from it:
 
-      select order_id, amount_cny from ({{ newest_by_key(source('raw', 'crm__orders'), ['order_id'], 'updated_at') }}) orders
+      select order_id, amount from ({{ newest_by_key(source('raw', 'crm__orders'), ['order_id'], 'updated_at') }}) orders
 
   relation   a raw table or staging model with the column ds
   key        the columns that identify a row

@@ -4,16 +4,16 @@
 {%- set range = "ds between '" ~ from_ds() ~ "' and '" ~ to_ds() ~ "'" %}
 select
     ds,
-    sum(revenue_cny) as revenue_missing_cny,
-    sum(reversed_cny) as reversed_missing_cny
+    sum(revenue) as revenue_missing,
+    sum(reversed_amount) as reversed_missing
 
 from (
-    select ds, revenue_cny, reversed_cny from {{ ref('customer_activity') }} where {{ range }}
+    select ds, revenue, reversed_amount from {{ ref('customer_activity') }} where {{ range }}
     union all
-    select ds, -amount_cny as revenue_cny, cast(0 as decimal(18,2)) as reversed_cny from {{ ref('orders') }} where {{ range }}
+    select ds, -amount as revenue, cast(0 as decimal(18,2)) as reversed_amount from {{ ref('orders') }} where {{ range }}
     union all
-    select ds, cast(0 as decimal(18,2)) as revenue_cny, -amount_cny as reversed_cny
-    from {{ ref('order_reversals') }} where {{ range }}
+    select ds, cast(0 as decimal(18,2)) as revenue, -amount as reversed_amount
+    from {{ ref('reversals') }} where {{ range }}
 ) sides
 group by ds
-having sum(revenue_cny) <> 0 or sum(reversed_cny) <> 0
+having sum(revenue) <> 0 or sum(reversed_amount) <> 0

@@ -89,4 +89,4 @@ def test_no_statement_is_cut_at_a_semicolon(models):
 
 def test_unit_tests_cover_the_rules_that_are_easy_to_get_wrong(manifest):
     covered = {test["model"] for test in manifest["unit_tests"].values()}
-    assert {"events", "order_reversals", "customer_day", "impression_click", "customer_lifetime"} <= covered
+    assert {"events", "reversals", "customer_day", "impression_click", "customer_lifetime"} <= covered

@@ -67,13 +67,13 @@ GOOD = {
     ),
     tables.CLEANED_CLICKS: _daily("concat('m', id) as impression_id, cast(day as timestamp) as clicked_at", 3),
     tables.CLEANED_ORDERS: _daily(
-        f"concat('o', id) as order_id, 'organic' as channel, {_AMOUNT} as amount_cny, false as is_amount_outlier"
+        f"concat('o', id) as order_id, 'organic' as channel, {_AMOUNT} as amount, false as is_amount_outlier"
     ),
-    tables.CLEANED_ORDER_ITEMS: _daily(f"concat('i', id) as order_item_id, 2 as quantity, {_AMOUNT} as unit_price_cny"),
-    tables.CLEANED_ORDER_REVERSALS: _daily(
-        f"concat('r', id) as reversal_id, 'returned' as reversal_kind, {_AMOUNT} as amount_cny", 3
+    tables.CLEANED_ORDER_ITEMS: _daily(f"concat('i', id) as order_item_id, 2 as quantity, {_AMOUNT} as unit_price"),
+    tables.CLEANED_REVERSALS: _daily(
+        f"concat('r', id) as reversal_id, 'returned' as reversal_kind, {_AMOUNT} as amount", 3
     ),
-    tables.CLEANED_CHANNEL_SPEND: _daily(f"{_CHANNEL}, {_AMOUNT} as spend_cny", 5),
+    tables.CLEANED_CHANNEL_SPEND: _daily(f"{_CHANNEL}, {_AMOUNT} as spend", 5),
     tables.CLEANED_CUSTOMERS: _of_day(
         f"concat('c', id) as customer_id, date'{FIRST}' as registered_date, 'gold' as membership_plan, "
         "false as has_marketing_consent, '138****5678' as phone_mask"
@@ -81,7 +81,7 @@ GOOD = {
     tables.CLEANED_CUSTOMER_ATTRIBUTES: _daily(
         "concat('c', id) as customer_id, 'gold' as membership_plan, cast(day as string) as membership_plan_as_of"
     ),
-    tables.CLEANED_PRODUCTS: _of_day(f"concat('p', id) as product_id, {_AMOUNT} as price_cny"),
+    tables.CLEANED_PRODUCTS: _of_day(f"concat('p', id) as product_id, {_AMOUNT} as price"),
     tables.CLEANED_CAMPAIGNS: _daily(f"concat('k', id) as campaign_id, {_CHANNEL}", 5),
     tables.CLEANED_DROPPED_ROWS: _daily("'events' as table_name, 'duplicate' as reason, 1L as n_rows", 1),
     tables.FEATURES_CUSTOMER_DAY: _daily(
@@ -91,14 +91,14 @@ GOOD = {
         "'gold' as membership_plan"
     ),
     tables.FEATURES_CUSTOMER_ACTIVITY: _daily(
-        f"concat('c', id) as customer_id, 2L as n_views, 5000L as visit_ms, {_AMOUNT} as revenue_cny, "
-        "cast(0 as decimal(18,2)) as reversed_cny", 20,
+        f"concat('c', id) as customer_id, 2L as n_views, 5000L as visit_ms, {_AMOUNT} as revenue, "
+        "cast(0 as decimal(18,2)) as reversed_amount", 20,
     ),
     tables.FEATURES_IMPRESSION: _daily(
         f"concat('m', id) as impression_id, if(id % 2 = 0, 'c1', null) as customer_id, 10 as hour_of_day, "
         f"'morning' as daypart, '25-34' as age_band, 'unknown' as gender, {_CHANNEL}, 'toys' as campaign_category"
     ),
-    tables.FEATURES_CHANNEL_DAY: _daily(f"{_CHANNEL}, {_AMOUNT} as spend_cny, 1.1d as demand_index", 5),
+    tables.FEATURES_CHANNEL_DAY: _daily(f"{_CHANNEL}, {_AMOUNT} as spend, 1.1d as demand_index", 5),
     tables.PREDICTIONS_SEGMENTATION: _of_day(
         "concat('c', id) as customer_id, if(id % 2 = 0, 'loyal', 'dormant') as segment, 'call' as strategy, "
         "0.5d as distance, '3' as model_version"
@@ -112,9 +112,9 @@ GOOD = {
         N // 2,
     ),
     tables.PREDICTIONS_BUDGET: _of_day(
-        f"{_CHANNEL}, cast(100 as decimal(18,2)) as spend_cny, cast(50 as decimal(18,2)) as floor_cny, "
-        "cast(200 as decimal(18,2)) as cap_cny, cast(300 as decimal(18,2)) as expected_return_cny, "
-        "0.5d as shadow_price_cny, cast(500 as decimal(18,2)) as budget_cny, '3' as model_version", 5,
+        f"{_CHANNEL}, cast(100 as decimal(18,2)) as spend, cast(50 as decimal(18,2)) as floor_spend, "
+        "cast(200 as decimal(18,2)) as cap_spend, cast(300 as decimal(18,2)) as expected_return, "
+        "0.5d as shadow_price, cast(500 as decimal(18,2)) as budget, '3' as model_version", 5,
     ),
 }  # fmt: skip
 

@@ -46,7 +46,7 @@ PLANTED = {
     },
     tables.CLEANED_IMPRESSIONS: {"unknown_channel": {"channel": "'fax'"}},
     tables.CLEANED_ORDERS: {"unknown_channel": {"channel": "'fax'"}, "outlier": {"is_amount_outlier": "true"}},
-    tables.CLEANED_ORDER_REVERSALS: {"unknown_reversal_kind": {"reversal_kind": "'lost'"}},
+    tables.CLEANED_REVERSALS: {"unknown_reversal_kind": {"reversal_kind": "'lost'"}},
     tables.CLEANED_CHANNEL_SPEND: {"unknown_channel": {"channel": "'fax'"}},
     tables.CLEANED_CUSTOMERS: {
         "future_customer": {"registered_date": "date'2030-01-01'"},
@@ -84,9 +84,9 @@ PLANTED = {
     tables.PREDICTIONS_CTR: {"not_to_be_scored": {"is_to_be_scored": "false"}},
     tables.PREDICTIONS_BUDGET: {
         "unknown_channel": {"channel": "'fax'"},
-        "below_floor": {"spend_cny": "10"},
-        "above_cap": {"spend_cny": "1000"},
-        "overspent": {"spend_cny": "101"},
+        "below_floor": {"spend": "10"},
+        "above_cap": {"spend": "1000"},
+        "overspent": {"spend": "101"},
     },
 }
 QUARANTINED = {"quarantined": "malformed_json", "missing_field": "missing_field:event_id",

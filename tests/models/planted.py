@@ -58,8 +58,8 @@ def plant_groups(n_each: int = 200, seed: int = 3) -> tuple[pd.DataFrame, np.nda
         "recency_days": np.array(recency)[group] * np.exp(rng.normal(0, 0.15, n)),
         "tenure_days": 200 * np.exp(rng.normal(0, 0.1, n)),
         "n_orders_90d": n_orders,
-        "revenue_90d_cny": revenue,
-        "revenue_total_cny": revenue * 2 + np.array([0, 0, 0, 50, 0])[group],
+        "revenue_90d": revenue,
+        "revenue_total": revenue * 2 + np.array([0, 0, 0, 50, 0])[group],
     })  # fmt: skip
     frame.loc[group == 4, "recency_days"] = np.nan
     return frame, group
@@ -77,10 +77,10 @@ def plant_channels(n_days: int = 150, seed: int = 4, spread: float = 0.6) -> tup
         spend = 900 * np.exp(rng.normal(0, spread, n_days))
         demand = np.exp(rng.normal(0, 0.1, n_days))
         orders = rng.poisson(demand * a * (1 - np.exp(-spend / b)))
-        parts.append(pd.DataFrame({"ds": days, "channel": channel, "spend_cny": spend, "demand_index": demand,
-                                   "n_orders": orders, "return_cny": 150.0 * orders}))  # fmt: skip
+        parts.append(pd.DataFrame({"ds": days, "channel": channel, "spend": spend, "demand_index": demand,
+                                   "n_orders": orders, "return_amount": 150.0 * orders}))  # fmt: skip
     rows = pd.concat(parts, ignore_index=True).sort_values(["ds", "channel"], ignore_index=True)
-    return rows[["ds", "channel", "spend_cny", "demand_index"]], rows[["n_orders", "return_cny"]]
+    return rows[["ds", "channel", "spend", "demand_index"]], rows[["n_orders", "return_amount"]]
 
 
 def plant_purchases(n: int, r: float, alpha: float, a: float, b: float, days: float = 0, seed: int = 5) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def test_a_floor_above_its_cap_and_rising_returns_are_refused():
 
 def test_a_saturated_channel_whose_last_returns_differ_by_rounding_is_planned():
     """Its scale is the smallest that a fit gives (SPAN), its cap the largest: cap / b = 40."""
-    pieces = budget.Curve(a=300.0, b=25.0, order_value_cny=0.1, is_identified=True).pieces(cap=1_000, n=40)
+    pieces = budget.Curve(a=300.0, b=25.0, order_value=0.1, is_identified=True).pieces(cap=1_000, n=40)
     slopes = [slope for _, slope in pieces]
     assert slopes != sorted(slopes, reverse=True), "rounding does not show here: choose another curve"
     best = allocate([Option("a", 1, 0, 1_000, pieces), Option("b", 1, 0, 1_000, ((1_000, 0.01),))], 1_000)
@@ -101,31 +101,31 @@ def test_the_plan_keeps_floors_caps_and_budget_and_is_near_the_true_optimum(plan
     recent = X[X["ds"] > sorted(X["ds"].unique())[-29]]
     plan = model.predict(recent).set_index("channel")
     assert list(plan.columns) + ["channel"] != [] and set(plan.index) == set(TRUE_CURVES)
-    assert (plan["floor_cny"] <= plan["spend_cny"]).all() and (plan["spend_cny"] <= plan["cap_cny"]).all()
-    assert plan["spend_cny"].sum() == pytest.approx(plan["budget_cny"].iloc[0], abs=0.05)
-    assert plan["spend_cny"].sum() <= plan["budget_cny"].iloc[0]
+    assert (plan["floor_spend"] <= plan["spend"]).all() and (plan["spend"] <= plan["cap_spend"]).all()
+    assert plan["spend"].sum() == pytest.approx(plan["budget"].iloc[0], abs=0.05)
+    assert plan["spend"].sum() <= plan["budget"].iloc[0]
     mean = budget.mean_daily_spend(recent)
-    assert plan["cap_cny"].to_dict() == pytest.approx((2 * mean).to_dict(), abs=0.011)
+    assert plan["cap_spend"].to_dict() == pytest.approx((2 * mean).to_dict(), abs=0.011)
     truth = build_estimator(get_model("budget"))
     truth.curves_ = {c: budget.Curve(a, b, 150.0, True) for c, (a, b) in TRUE_CURVES.items()}
     optimum = truth.predict(recent).set_index("channel")
 
     def value(p: pd.DataFrame) -> float:
-        return sum(float(truth.curves_[c].expected_return(s)) for c, s in p["spend_cny"].items())
+        return sum(float(truth.curves_[c].expected_return(s)) for c, s in p["spend"].items())
 
     proportional = budget.make_baseline().fit(X, planted[1]).predict(recent).set_index("channel")
     assert value(plan) > 0.99 * value(optimum)
     assert value(proportional) < value(plan)
     # at the optimum the last unit of money returns the same wherever no limit binds
-    price = optimum["shadow_price_cny"].iloc[0]
-    inner = [c for c in optimum.index if optimum.floor_cny[c] + 1 < optimum.spend_cny[c] < optimum.cap_cny[c] - 1]
+    price = optimum["shadow_price"].iloc[0]
+    inner = [c for c in optimum.index if optimum.floor_spend[c] + 1 < optimum.spend[c] < optimum.cap_spend[c] - 1]
     assert inner
     for c in inner:
         a, b = TRUE_CURVES[c]
-        assert 150 * a / b * np.exp(-optimum.spend_cny[c] / b) == pytest.approx(price, rel=0.1)
+        assert 150 * a / b * np.exp(-optimum.spend[c] / b) == pytest.approx(price, rel=0.1)
 
 
-@pytest.mark.parametrize("change", [{"spend_cny": 0.0}, {"spend_cny": -1.0}, {"channel": "new"}])
+@pytest.mark.parametrize("change", [{"spend": 0.0}, {"spend": -1.0}, {"channel": "new"}])
 def test_nothing_to_plan_with_is_said(planted, change):
     X, _, model = planted
     with pytest.raises(NotYet, match="nothing was spent in the last 28 days on a channel with a curve"):
@@ -134,11 +134,11 @@ def test_nothing_to_plan_with_is_said(planted, change):
 
 def test_credit_notes_above_the_spend_count_as_nothing_spent(planted):
     X, y, model = planted
-    noted = X["spend_cny"].where(X["channel"] != "social", -10.0)
-    plan = model.predict(X.assign(spend_cny=noted).tail(84)).set_index("channel")
-    assert plan.loc["social", ["spend_cny", "floor_cny", "cap_cny"]].tolist() == [0, 0, 0]
-    assert (plan["floor_cny"] <= plan["spend_cny"]).all() and plan["spend_cny"].sum() <= plan["budget_cny"].iloc[0]
-    assert list(build_estimator(get_model("budget")).fit(X.assign(spend_cny=noted), y).curves_) == ["display", "search"]
+    noted = X["spend"].where(X["channel"] != "social", -10.0)
+    plan = model.predict(X.assign(spend=noted).tail(84)).set_index("channel")
+    assert plan.loc["social", ["spend", "floor_spend", "cap_spend"]].tolist() == [0, 0, 0]
+    assert (plan["floor_spend"] <= plan["spend"]).all() and plan["spend"].sum() <= plan["budget"].iloc[0]
+    assert list(build_estimator(get_model("budget")).fit(X.assign(spend=noted), y).curves_) == ["display", "search"]
 
 
 def test_two_channels_always_moved_together_have_their_own_curves():
@@ -146,11 +146,11 @@ def test_two_channels_always_moved_together_have_their_own_curves():
     X, y = plant_channels(n_days=600)
     rng = np.random.default_rng(5)
     search, social = (X["channel"] == c for c in ("search", "social"))
-    X.loc[social, "spend_cny"] = 2 * X.loc[search, "spend_cny"].to_numpy()
+    X.loc[social, "spend"] = 2 * X.loc[search, "spend"].to_numpy()
     a, b = TRUE_CURVES["social"]
-    orders = rng.poisson(X["demand_index"] * a * (1 - np.exp(-X["spend_cny"] / b)))
+    orders = rng.poisson(X["demand_index"] * a * (1 - np.exp(-X["spend"] / b)))
     y = y.assign(
-        n_orders=y["n_orders"].where(~social, orders), return_cny=y["return_cny"].where(~social, 150.0 * orders)
+        n_orders=y["n_orders"].where(~social, orders), return_amount=y["return_amount"].where(~social, 150.0 * orders)
     )
     model = build_estimator(get_model("budget")).fit(X, y)
     for channel in ("search", "social"):
@@ -164,9 +164,9 @@ def test_spend_that_works_on_for_days_is_credited_for_them_and_other_spend_is_no
     X, y = X.iloc[order].reset_index(drop=True), y.iloc[order].reset_index(drop=True)
     search = (X["channel"] == "search").to_numpy()
     a, b = TRUE_CURVES["search"]
-    lasting = budget.carry_over(X["spend_cny"].to_numpy()[search], 0.6)
+    lasting = budget.carry_over(X["spend"].to_numpy()[search], 0.6)
     orders = np.random.default_rng(6).poisson(X["demand_index"][search] * a * (1 - np.exp(-lasting / b)))
-    y.loc[search, "n_orders"], y.loc[search, "return_cny"] = orders, 150.0 * orders
+    y.loc[search, "n_orders"], y.loc[search, "return_amount"] = orders, 150.0 * orders
     shuffled = np.random.default_rng(7).permutation(len(X))  # rows come in no order
     model = build_estimator(get_model("budget")).fit(X.iloc[shuffled], y.iloc[shuffled])
     assert {c: curve.carried for c, curve in model.curves_.items()} == dict.fromkeys(TRUE_CURVES, 0.0) | {"search": 0.6}

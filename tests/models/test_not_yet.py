@@ -37,11 +37,9 @@ def lives(parts, fit_left: bool, judge_left: bool | None):
 
 
 def customers(parts, n: int, n_orders: int = 0):
-    rows = (
-        parts[0].features.head(n).assign(n_orders_90d=0, revenue_90d_cny=0.0, revenue_total_cny=0.0, recency_days=None)
-    )
+    rows = parts[0].features.head(n).assign(n_orders_90d=0, revenue_90d=0.0, revenue_total=0.0, recency_days=None)
     rows["tenure_days"] = range(3, 3 + n)
-    rows.loc[: n_orders - 1, ["n_orders_90d", "revenue_90d_cny", "revenue_total_cny", "recency_days"]] = [
+    rows.loc[: n_orders - 1, ["n_orders_90d", "revenue_90d", "revenue_total", "recency_days"]] = [
         1,
         50.0,
         50.0,
@@ -57,7 +55,7 @@ def channels(parts, keep: str | None, spend: float | None = None):
         features = part.features[rows].reset_index(drop=True)
         found.append(
             Part(
-                features if spend is None else features.assign(spend_cny=spend),
+                features if spend is None else features.assign(spend=spend),
                 part.labels[rows].reset_index(drop=True),
             )
         )

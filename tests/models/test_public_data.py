@@ -32,9 +32,9 @@ def snapshot(visits: pd.DataFrame, day: str) -> pd.DataFrame:
     recent = past[past["date"] > pd.Timestamp(day) - pd.Timedelta(days=90)].groupby("customer_id")["value"]
     frame = pd.DataFrame({"recency_days": (pd.Timestamp(day) - by["date"].max()).dt.days,
                           "tenure_days": (pd.Timestamp(day) - by["date"].min()).dt.days,
-                          "revenue_total_cny": by["value"].sum()})  # fmt: skip
+                          "revenue_total": by["value"].sum()})  # fmt: skip
     frame["n_orders_90d"] = recent.size().reindex(frame.index, fill_value=0)
-    frame["revenue_90d_cny"] = recent.sum().reindex(frame.index, fill_value=0.0)
+    frame["revenue_90d"] = recent.sum().reindex(frame.index, fill_value=0.0)
     return frame.reset_index().assign(ds=day)
 
 
@@ -53,21 +53,21 @@ def cdnow() -> tuple[pd.DataFrame, pd.DataFrame]:
     visits["date"] = pd.to_datetime(visits["date"].astype(str))
     visits = visits.groupby(["customer_id", "date"], as_index=False)["value"].sum()  # purchases of one day are one
     now, past = snapshot(visits, "1998-06-30"), snapshot(visits, "1998-04-01")
-    came = now[["customer_id", "revenue_90d_cny"]].rename(columns={"revenue_90d_cny": "next_revenue_90d_cny"})
+    came = now[["customer_id", "revenue_90d"]].rename(columns={"revenue_90d": "next_revenue_90d"})
     return now, past.merge(came, on="customer_id")
 
 
 def test_cdnow_segments_differ_in_what_customers_spend_afterwards(cdnow):
     now, past = cdnow
     model = build_estimator(get_model("segmentation")).fit(past)
-    after = past.groupby(model.predict(past)["segment"])["next_revenue_90d_cny"].mean()
+    after = past.groupby(model.predict(past)["segment"])["next_revenue_90d"].mean()
     assert after["champions"] > 3 * after["loyal"] > 0 and after["loyal"] > after["promising"] > after["at_risk"]
     assert after["dormant"] == after.min() and after["champions"] > 50 * after["dormant"]
     means = now.groupby(build_estimator(get_model("segmentation")).fit(now).predict(now)["segment"]).mean(
         numeric_only=True
     )
     assert means["recency_days"].idxmin() == "champions" and means["recency_days"].idxmax() == "dormant"
-    assert means["revenue_total_cny"].idxmin() == "dormant"
+    assert means["revenue_total"].idxmin() == "dormant"
 
 
 def test_cdnow_segmentation_is_promoted_over_the_quantile_rule(cdnow, own_home, data):
@@ -83,11 +83,11 @@ def test_cdnow_segmentation_is_promoted_over_the_quantile_rule(cdnow, own_home, 
 def mix(days, spend: dict, gain: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(features, labels) of a channel and day each, a unit of sales an order."""
     X = pd.concat(
-        [pd.DataFrame({"ds": days, "channel": c, "spend_cny": s, "demand_index": 1.0}) for c, s in spend.items()],
+        [pd.DataFrame({"ds": days, "channel": c, "spend": s, "demand_index": 1.0}) for c, s in spend.items()],
         ignore_index=True,
     )
     gained = np.concatenate([gain[c] for c in spend])
-    return X, pd.DataFrame({"n_orders": np.round(gained), "return_cny": gained})
+    return X, pd.DataFrame({"n_orders": np.round(gained), "return_amount": gained})
 
 
 def saturation(x, steepness: float):
@@ -116,7 +116,7 @@ def test_returns_on_spend_of_a_known_mix_are_found():
         assert gain[channel].sum() / spend[channel].sum() == pytest.approx(known, rel=1e-6)
         assert expected[channel] / spend[channel].sum() == pytest.approx(known, rel=0.02), channel
     ours, plain = (budget.evaluate(m, X, y).metrics for m in (model, budget.make_baseline().fit(X, y)))
-    assert ours["mae_cny"] < 0.2 * plain["mae_cny"] and ours["r2"] > 0.97
+    assert ours["mae"] < 0.2 * plain["mae"] and ours["r2"] > 0.97
 
 
 def test_the_plan_for_a_known_mix_is_near_its_true_optimum_and_says_what_carries_over():
@@ -137,15 +137,15 @@ def test_the_plan_for_a_known_mix_is_near_its_true_optimum_and_says_what_carries
     plan = model.predict(X[X["ds"] > sorted(X["ds"].unique())[-29]]).set_index("channel").astype(float)
 
     def returns(x1):
-        x2 = plan["budget_cny"].iloc[0] - x1
+        x2 = plan["budget"].iloc[0] - x1
         return sum(truth[c][0] * saturation(x / scale, truth[c][1]) for c, x in (("x1", x1), ("x2", x2)))
 
-    low, high = (plan.loc["x1", c] for c in ("floor_cny", "cap_cny"))
-    low = max(low, plan["budget_cny"].iloc[0] - plan.loc["x2", "cap_cny"])
-    high = min(high, plan["budget_cny"].iloc[0] - plan.loc["x2", "floor_cny"])
+    low, high = (plan.loc["x1", c] for c in ("floor_spend", "cap_spend"))
+    low = max(low, plan["budget"].iloc[0] - plan.loc["x2", "cap_spend"])
+    high = min(high, plan["budget"].iloc[0] - plan.loc["x2", "floor_spend"])
     best = returns(np.linspace(low, high, 5_001)).max()
-    assert low - 0.01 <= plan.loc["x1", "spend_cny"] <= high + 0.01
-    assert returns(plan.loc["x1", "spend_cny"]) > 0.99 * best
+    assert low - 0.01 <= plan.loc["x1", "spend"] <= high + 0.01
+    assert returns(plan.loc["x1", "spend"]) > 0.99 * best
 
 
 def test_a_channel_that_is_mostly_silent_is_planned():
@@ -156,12 +156,12 @@ def test_a_channel_that_is_mostly_silent_is_planned():
     X, y = mix(frame["date_week"], {c: 1000 * frame[c] for c in gain}, gain)
     model = build_estimator(get_model("budget")).fit(X, y)
     plan = model.predict(X)
-    assert sorted(plan["channel"]) == ["x1", "x2"] and plan["spend_cny"].sum() <= plan["budget_cny"].iloc[0] + 0.01
+    assert sorted(plan["channel"]) == ["x1", "x2"] and plan["spend"].sum() <= plan["budget"].iloc[0] + 0.01
     expected = pd.Series(model.expected_return(X)).groupby(X["channel"]).sum()
     for channel in gain:
         assert expected[channel] == pytest.approx(gain[channel].sum(), rel=0.1), channel
     ours, plain = (budget.evaluate(m, X, y).metrics for m in (model, budget.make_baseline().fit(X, y)))
-    assert ours["mae_cny"] < 0.6 * plain["mae_cny"]
+    assert ours["mae"] < 0.6 * plain["mae"]
 
 
 # -- Telco and Hillstrom: yes/no outcomes through the click model ----------------------------------------------------------

@@ -30,8 +30,8 @@ def test_segments_are_judged_on_what_customers_spend_afterwards_and_beat_the_qua
     frame, _ = plant_groups()
     model, rule = build_estimator(get_model("segmentation")).fit(frame), segmentation.make_baseline().fit(frame)
     rng = np.random.default_rng(6)
-    stays = frame.assign(next_revenue_90d_cny=frame["revenue_90d_cny"] * rng.lognormal(0, 0.5, len(frame)))
-    chance = frame.assign(next_revenue_90d_cny=rng.lognormal(4, 1, len(frame)))
+    stays = frame.assign(next_revenue_90d=frame["revenue_90d"] * rng.lognormal(0, 0.5, len(frame)))
+    chance = frame.assign(next_revenue_90d=rng.lognormal(4, 1, len(frame)))
     found = segmentation.evaluate(model, frame, stays).metrics
     assert found["next_anova_p"] < 1e-6 and found["next_eta2"] > 0.8
     by_chance = segmentation.evaluate(model, frame, chance).metrics
@@ -52,8 +52,8 @@ def test_without_an_earlier_snapshot_nothing_is_said_to_be_significant():
 def test_what_came_after_is_judged_by_segments_that_knew_nothing_of_it():
     """The snapshot of today changes no segment of the earlier one."""
     frame, _ = plant_groups()
-    past = frame.assign(next_revenue_90d_cny=frame["revenue_90d_cny"])
-    today = frame.assign(revenue_90d_cny=frame["revenue_90d_cny"].to_numpy()[::-1], n_orders_90d=1.0)
+    past = frame.assign(next_revenue_90d=frame["revenue_90d"])
+    today = frame.assign(revenue_90d=frame["revenue_90d"].to_numpy()[::-1], n_orders_90d=1.0)
     results = [
         segmentation.evaluate(build_estimator(get_model("segmentation")).fit(x), x, past) for x in (frame, today)
     ]
@@ -62,7 +62,7 @@ def test_what_came_after_is_judged_by_segments_that_knew_nothing_of_it():
 
 def test_who_never_bought_counts_as_away_since_registration():
     frame, _ = plant_groups()
-    rfm = segmentation.prepare_rfm(frame.assign(recency_days=np.nan, revenue_90d_cny=-5.0))
+    rfm = segmentation.prepare_rfm(frame.assign(recency_days=np.nan, revenue_90d=-5.0))
     assert np.allclose(rfm["recency"], np.log1p(frame["tenure_days"]))
     assert (rfm["monetary"] == 0).all()
 
@@ -91,9 +91,9 @@ def test_nobody_and_fifty_times_the_same_customer_are_not_enough_yet(frame):
 
 def test_a_constant_column_is_said_and_changes_nothing():
     frame, group = plant_groups()
-    model = build_estimator(get_model("segmentation")).fit(frame.assign(revenue_total_cny=5.0))
-    assert adjusted_rand_score(group, model.predict(frame.assign(revenue_total_cny=5.0))["segment"]) > 0.95
-    note, _ = segmentation.evaluate(model, frame.assign(revenue_total_cny=5.0)).notes
+    model = build_estimator(get_model("segmentation")).fit(frame.assign(revenue_total=5.0))
+    assert adjusted_rand_score(group, model.predict(frame.assign(revenue_total=5.0))["segment"]) > 0.95
+    note, _ = segmentation.evaluate(model, frame.assign(revenue_total=5.0)).notes
     assert note == "one value for all customers, so it tells none apart: value"
 
 
@@ -141,7 +141,7 @@ def test_training_reads_what_came_after_the_earlier_snapshot(spark, monkeypatch)
     fit, judge = train.read_parts(spec, "2024-08-26", "2024-08-23")
     assert fit.labels is None and fit.features["customer_id"].tolist() == ["a", "b", "new"]
     past = judge.labels.set_index("customer_id")
-    assert past["revenue_90d_cny"].to_dict() == {"a": 10.0, "b": 20.0}
-    assert past["next_revenue_90d_cny"].to_dict() == {"a": 70.0, "b": 0.0} and set(past["ds"]) == {"2024-05-25"}
+    assert past["revenue_90d"].to_dict() == {"a": 10.0, "b": 20.0}
+    assert past["next_revenue_90d"].to_dict() == {"a": 70.0, "b": 0.0} and set(past["ds"]) == {"2024-05-25"}
     monkeypatch.setattr(train.state, "fact", lambda name: "2024-05-26")
     assert train.read_parts(spec, "2024-08-26", "2024-08-23")[1].labels is None

@@ -181,7 +181,7 @@ def test_promote_and_rollback_walk_the_ledger(own_home, parts, data):
     with pytest.raises(PlatformError, match="is the champion of budget already"):
         registry.promote("budget", "1", "by hand")
     row = next(r for r in registry.list_models() if r["model"] == "budget")
-    assert (row["champion"], row["n_versions"], row["metric"]) == ("1", 3, "mae_cny")
+    assert (row["champion"], row["n_versions"], row["metric"]) == ("1", 3, "mae")
     assert [e["to_version"] for e in registry.show("budget")["promotions"]] == ["1", "2", "3", "2", "1"]
 
 

@@ -47,12 +47,9 @@ def fed(found) -> dict[str, list[str]]:
 
 
 def sql_of(found, entity: str) -> dict[str, str]:
-    """Column → SQL of the one model that feeds an entity, without the quotes and the currency that older names carry."""
+    """Column → SQL of the one model that feeds an entity, without the quotes."""
     (model,) = [m for m in found.models if m.entity == entity]
-    return {
-        column.replace("_cny", ""): given.sql.replace("`", "").replace("source.", "")
-        for column, given in model.columns.items()
-    }
+    return {column: given.sql.replace("`", "").replace("source.", "") for column, given in model.columns.items()}
 
 
 def write(found, folder):

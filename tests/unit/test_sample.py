@@ -364,18 +364,18 @@ def test_no_plan_beats_the_optimum(live_in, tmp_path):
     live_in(tmp_path)
     create(3)
     base = draw_parameters(3).channels.base_spend_cny * CUSTOMERS / SIZE
-    plan = pd.DataFrame({"channel": CHANNELS, "floor_cny": 0.3 * base, "cap_cny": 2 * base, "budget_cny": base.sum()})
+    plan = pd.DataFrame({"channel": CHANNELS, "floor_spend": 0.3 * base, "cap_spend": 2 * base, "budget": base.sum()})
     rng, ratios = np.random.default_rng(0), []
     for share in rng.dirichlet(np.ones(len(CHANNELS)), size=100):
         spend = np.minimum(0.3 * base + share * 0.7 * base.sum(), 2 * base)
-        result = truth.plan_over_optimum(plan.assign(spend_cny=spend))
+        result = truth.plan_over_optimum(plan.assign(spend=spend))
         ratios.append(result["ratio"])
     assert 0.8 < max(ratios) <= 1 + 1e-9
-    best = plan.assign(spend_cny=plan["channel"].map(result["optimal_plan"]))
-    assert best["spend_cny"].sum() == pytest.approx(base.sum(), abs=0.1)
+    best = plan.assign(spend=plan["channel"].map(result["optimal_plan"]))
+    assert best["spend"].sum() == pytest.approx(base.sum(), abs=0.1)
     assert truth.plan_over_optimum(best)["ratio"] == pytest.approx(1, abs=1e-4)  # the plan is in whole cents
     with pytest.raises(PlatformError, match="floors"):
-        truth.plan_over_optimum(best.assign(budget_cny=1.0))
+        truth.plan_over_optimum(best.assign(budget=1.0))
 
 
 def test_missing_truth_says_so(live_in, tmp_path):

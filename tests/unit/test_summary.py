@@ -7,8 +7,8 @@ from mdp import summary
 from warehouse.state import Load
 
 PLANNED = [
-    SimpleNamespace(channel=f"channel_{n:03}", spend_cny=1000.0 - n, return_cny=2000.0 - n, spent_cny=900.0 if n % 2 else None,
-                    shadow_price_cny=1.2)
+    SimpleNamespace(channel=f"channel_{n:03}", spend=1000.0 - n, return_amount=2000.0 - n, spent=900.0 if n % 2 else None,
+                    shadow_price=1.2)
     for n in range(500)
 ]  # fmt: skip
 
@@ -22,7 +22,7 @@ def test_of_500_channels_the_largest_are_shown_and_the_others_summed():
     assert len(lines) == 22
     assert lines[1].split()[:3] == ["channel_000", "spend", "1,000"] and lines[20].split()[0] == "channel_019"
     rest = PLANNED[20:]
-    spend, gain = (sum(getattr(r, name) for r in rest) for name in ("spend_cny", "return_cny"))
+    spend, gain = (sum(getattr(r, name) for r in rest) for name in ("spend", "return_amount"))
     assert lines[21].strip().startswith("and 480 more") and f"spend {spend:>9,.0f} CNY (today  216,000)" in lines[21]
     assert lines[21].endswith(f"expected return {gain:>9,.0f} CNY")
 

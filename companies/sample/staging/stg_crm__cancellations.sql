@@ -19,7 +19,7 @@ renamed as (
         'cancelled' as reversal_kind,
 
         ---------- numerics
-        amount_cny,
+        amount_cny as amount,
 
         ---------- timestamps and dates
         cancelled_at as reversed_at,

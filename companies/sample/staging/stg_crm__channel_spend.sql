@@ -16,7 +16,7 @@ renamed as (
         channel,
 
         ---------- numerics
-        spend_cny,
+        spend_cny as spend,
 
         ---------- dates
         spend_date,

@@ -17,7 +17,7 @@ renamed as (
 
         ---------- numerics
         quantity,
-        unit_price_cny,
+        unit_price_cny as unit_price,
 
         ---------- timestamps and dates
         ordered_at,

@@ -17,7 +17,7 @@ renamed as (
         channel,
 
         ---------- numerics
-        amount_cny,
+        amount_cny as amount,
 
         ---------- timestamps and dates
         ordered_at,

@@ -18,7 +18,7 @@ renamed as (
         brand,
 
         ---------- numerics
-        price_cny,
+        price_cny as price,
 
         ---------- dates
         ds as load_date

@@ -20,7 +20,7 @@ renamed as (
         'returned' as reversal_kind,
 
         ---------- numerics
-        cast(quantity * unit_price_cny as decimal(18,2)) as amount_cny,
+        cast(quantity * unit_price_cny as decimal(18,2)) as amount,
 
         ---------- timestamps and dates
         returned_at as reversed_at,

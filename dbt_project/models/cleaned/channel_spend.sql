@@ -7,9 +7,9 @@ loaded as (
 
     select
         channel,
-        spend_cny,
+        spend,
         event_date,
-        row_number() over (partition by spend_id order by load_date, event_date, channel, spend_cny) as load_number
+        row_number() over (partition by spend_id order by load_date, event_date, channel, spend) as load_number
     from {{ ref('input__channel_spend') }}
     where {{ loaded_for_the_range() }}
 
@@ -17,7 +17,7 @@ loaded as (
 
 select
     channel,
-    cast(sum(spend_cny) as decimal(18,2)) as spend_cny,
+    cast(sum(spend) as decimal(18,2)) as spend,
     count(*) as n_bookings,
     event_date as ds
 

@@ -6,7 +6,7 @@
   A row of a table that came too late for its day (macros/late.sql), is of a day before the first, is dated too far ahead or not
   at all, counts on the day of its load: it has no day of its own, or that is not built again.
 -#}
--- depends_on: {{ ref('orders') }}, {{ ref('order_items') }}, {{ ref('order_reversals') }}, {{ ref('loaded_rows') }}
+-- depends_on: {{ ref('orders') }}, {{ ref('order_items') }}, {{ ref('reversals') }}, {{ ref('loaded_rows') }}
 with
 
 lines as (

@@ -11,11 +11,11 @@ loaded as (
         customer_id,
         product_id,
         quantity,
-        unit_price_cny,
+        unit_price,
         ordered_at,
         event_date,
         row_number() over (
-            partition by order_item_id order by load_date, updated_at, order_id, product_id, quantity, unit_price_cny
+            partition by order_item_id order by load_date, updated_at, order_id, product_id, quantity, unit_price
         ) as load_number
     from {{ ref('input__order_items') }}
     where {{ loaded_for_the_range() }}
@@ -28,7 +28,7 @@ select
     customer_id,
     product_id,
     quantity,
-    unit_price_cny,
+    unit_price,
     ordered_at,
     event_date as ds
 

@@ -1,6 +1,6 @@
 {#-
   Orders on the day they were placed, with what never changes about them. One row per order. The CRM hands an order over
-  again whenever it changes; the first load that has it counts. What happens to it later stands in order_reversals on a day
+  again whenever it changes; the first load that has it counts. What happens to it later stands in reversals on a day
   of its own, so that a past day never changes.
 -#}
 with
@@ -12,9 +12,9 @@ loaded as (
         customer_id,
         ordered_at,
         channel,
-        amount_cny,
+        amount,
         event_date,
-        row_number() over (partition by order_id order by load_date, updated_at, amount_cny, customer_id, channel) as load_number
+        row_number() over (partition by order_id order by load_date, updated_at, amount, customer_id, channel) as load_number
     from {{ ref('input__orders') }}
     where {{ loaded_for_the_range() }}
 
@@ -25,8 +25,8 @@ select
     customer_id,
     ordered_at,
     channel,
-    amount_cny,
-    amount_cny <= 0 or amount_cny > {{ var('amount_outlier_cny') }} as is_amount_outlier,
+    amount,
+    amount <= 0 or amount > {{ var('amount_outlier') }} as is_amount_outlier,
     event_date as ds
 
 from loaded

@@ -3,7 +3,7 @@ select
     product_name,
     category,
     brand,
-    price_cny,
+    price,
     load_date as ds
 
 from {{ ref('input__products') }}

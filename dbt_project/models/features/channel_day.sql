@@ -53,7 +53,7 @@ paid as (
 
 select
     paid.channel,
-    cast(coalesce(spend.spend_cny, 0) as decimal(18,2)) as spend_cny,
+    cast(coalesce(spend.spend, 0) as decimal(18,2)) as spend,
     case
         when paid.n_orders_28d = 0 then cast(1 as double)
         else cast(paid.n_orders * paid.n_days as double) / cast(paid.n_orders_28d as double)

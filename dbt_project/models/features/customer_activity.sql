@@ -30,14 +30,14 @@ facts as (
     select
         customer_id, ds, n_views, n_searches, n_favourites, n_carts_added, n_carts_removed, n_purchases,
         case when session_id is null then 0 else 1 end as n_sessions, visit_ms,
-        0 as n_orders, cast(0 as decimal(18,2)) as revenue_cny, 0 as n_reversals, cast(0 as decimal(18,2)) as reversed_cny
+        0 as n_orders, cast(0 as decimal(18,2)) as revenue, 0 as n_reversals, cast(0 as decimal(18,2)) as reversed_amount
     from sessions
 
     union all
 
     select
         customer_id, ds, 0, 0, 0, 0, 0, 0, 0, 0,
-        1, amount_cny, 0, cast(0 as decimal(18,2))
+        1, amount, 0, cast(0 as decimal(18,2))
     from {{ ref('orders') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
@@ -45,8 +45,8 @@ facts as (
 
     select
         customer_id, ds, 0, 0, 0, 0, 0, 0, 0, 0,
-        0, cast(0 as decimal(18,2)), 1, amount_cny
-    from {{ ref('order_reversals') }}
+        0, cast(0 as decimal(18,2)), 1, amount
+    from {{ ref('reversals') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
 )
@@ -62,9 +62,9 @@ select
     cast(sum(n_sessions) as bigint) as n_sessions,
     cast(sum(visit_ms) as bigint) as visit_ms,
     cast(sum(n_orders) as bigint) as n_orders,
-    cast(sum(revenue_cny) as decimal(18,2)) as revenue_cny,
+    cast(sum(revenue) as decimal(18,2)) as revenue,
     cast(sum(n_reversals) as bigint) as n_reversals,
-    cast(sum(reversed_cny) as decimal(18,2)) as reversed_cny,
+    cast(sum(reversed_amount) as decimal(18,2)) as reversed_amount,
     ds
 
 from facts

@@ -50,8 +50,8 @@ activity as (
 
     select
         customer_activity.*,
-        cast(revenue_cny * 100 as bigint) as revenue_cents,
-        cast((revenue_cny - reversed_cny) * 100 as bigint) as net_revenue_cents
+        cast(revenue * 100 as bigint) as revenue_cents,
+        cast((revenue - reversed_amount) * 100 as bigint) as net_revenue_cents
     from {{ ref('customer_activity') }} customer_activity
     where ds between '{{ shift_ds(from_ds(), -90) }}' and '{{ to_ds() }}'
 
@@ -101,7 +101,7 @@ changes as (
     select
         customer_id, '{{ from_ds() }}' as ds,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        n_orders_total, cast(revenue_total_cny * 100 as bigint), last_order_date
+        n_orders_total, cast(revenue_total * 100 as bigint), last_order_date
     from {{ totals }}
     where ds = '{{ shift_ds(from_ds(), -1) }}'
     {%- endif %}
@@ -156,11 +156,11 @@ select
     windows.last_order_date,
     datediff(windows.ds, windows.last_order_date) as recency_days,
     cast(windows.n_orders_total as bigint) as n_orders_total,
-    cast(windows.revenue_total_cents / 100 as decimal(18,2)) as revenue_total_cny,
+    cast(windows.revenue_total_cents / 100 as decimal(18,2)) as revenue_total,
     cast(windows.n_orders_30d as bigint) as n_orders_30d,
     cast(windows.n_orders_90d as bigint) as n_orders_90d,
-    cast(windows.revenue_30d_cents / 100 as decimal(18,2)) as revenue_30d_cny,
-    cast(windows.revenue_90d_cents / 100 as decimal(18,2)) as revenue_90d_cny,
+    cast(windows.revenue_30d_cents / 100 as decimal(18,2)) as revenue_30d,
+    cast(windows.revenue_90d_cents / 100 as decimal(18,2)) as revenue_90d,
     cast(windows.n_views_7d as bigint) as n_views_7d,
     cast(windows.n_views_30d as bigint) as n_views_30d,
     cast(windows.n_searches_30d as bigint) as n_searches_30d,
@@ -169,7 +169,7 @@ select
     cast(windows.n_active_days_30d as bigint) as n_active_days_30d,
     cast(windows.visit_ms_30d as bigint) as visit_ms_30d,
     cast(case when windows.n_orders_90d > 0 then windows.revenue_90d_cents / windows.n_orders_90d / 100 end as decimal(18,2))
-        as order_value_avg_cny,
+        as order_value_avg,
     windows.ds
 
 from windows

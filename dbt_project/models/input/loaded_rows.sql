@@ -8,7 +8,7 @@
     'events': 'event_id', 'impressions': 'event_id', 'clicks': 'event_id',
 } %}
 {%- for entity, key in keys.items() %}
-select feed, '{{ 'order_reversals' if entity == 'reversals' else entity }}' as table_name, {{ key }} as row_key, event_date, load_date from {{ ref('input__' ~ entity) }}
+select feed, '{{ 'reversals' if entity == 'reversals' else entity }}' as table_name, {{ key }} as row_key, event_date, load_date from {{ ref('input__' ~ entity) }}
 {%- if not loop.last %}
 union all
 {%- endif %}

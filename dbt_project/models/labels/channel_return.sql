@@ -20,7 +20,7 @@ returned as (
         channel,
         ds,
         count(*) as n_orders,
-        sum(amount_cny) as return_cny
+        sum(amount) as return_amount
     from {{ ref('orders') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
     group by channel, ds
@@ -30,7 +30,7 @@ returned as (
 select
     calendar.channel,
     cast(coalesce(returned.n_orders, 0) as bigint) as n_orders,
-    cast(coalesce(returned.return_cny, 0) as decimal(18,2)) as return_cny,
+    cast(coalesce(returned.return_amount, 0) as decimal(18,2)) as return_amount,
     calendar.ds
 
 from calendar

@@ -1,12 +1,12 @@
 {#-
   What each paid channel cost and brought, beside what the plan had proposed for it. One row per paid channel and day. The
-  return is gross revenue attributed by the order's own channel; ROI is what came back per yuan beyond the yuan itself.
+  return is gross revenue attributed by the order's own channel; ROI is what came back per unit of money beyond that unit.
 -#}
 with
 
 spent as (
 
-    select channel, spend_cny, demand_index, ds
+    select channel, spend, demand_index, ds
     from {{ ref('channel_day') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
@@ -14,7 +14,7 @@ spent as (
 
 returned as (
 
-    select channel, n_orders, return_cny, ds
+    select channel, n_orders, return_amount, ds
     from {{ ref('channel_return') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
@@ -22,7 +22,7 @@ returned as (
 
 planned as (
 
-    select channel, spend_cny as planned_spend_cny, expected_return_cny, ds
+    select channel, spend as planned_spend, expected_return, ds
     from {{ source('predictions', 'budget') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
@@ -30,13 +30,13 @@ planned as (
 
 select
     spent.channel,
-    spent.spend_cny,
+    spent.spend,
     returned.n_orders,
-    returned.return_cny,
-    case when spent.spend_cny > 0 then cast(returned.return_cny as double) / cast(spent.spend_cny as double) - 1 end as roi,
+    returned.return_amount,
+    case when spent.spend > 0 then cast(returned.return_amount as double) / cast(spent.spend as double) - 1 end as roi,
     spent.demand_index,
-    cast(planned.planned_spend_cny as decimal(18,2)) as planned_spend_cny,
-    cast(planned.expected_return_cny as decimal(18,2)) as expected_return_cny,
+    cast(planned.planned_spend as decimal(18,2)) as planned_spend,
+    cast(planned.expected_return as decimal(18,2)) as expected_return,
     spent.ds
 
 from spent

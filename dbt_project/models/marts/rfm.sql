@@ -8,10 +8,10 @@ with
 customers as (
 
     select
-        customer_id, recency_days, n_orders_90d, revenue_90d_cny, ds,
+        customer_id, recency_days, n_orders_90d, revenue_90d, ds,
         percent_rank() over (order by coalesce(recency_days, 100000) desc) as recency_rank,
         percent_rank() over (order by n_orders_90d) as frequency_rank,
-        percent_rank() over (order by revenue_90d_cny) as monetary_rank
+        percent_rank() over (order by revenue_90d) as monetary_rank
     from {{ ref('customer_day') }}
     where ds = '{{ to_ds() }}'
 
@@ -20,7 +20,7 @@ customers as (
 scored as (
 
     select
-        customer_id, recency_days, n_orders_90d, revenue_90d_cny, ds,
+        customer_id, recency_days, n_orders_90d, revenue_90d, ds,
         case when recency_rank = 1 then 5 else cast(floor(recency_rank * 5) as int) + 1 end as recency_score,
         case when frequency_rank = 1 then 5 else cast(floor(frequency_rank * 5) as int) + 1 end as frequency_score,
         case when monetary_rank = 1 then 5 else cast(floor(monetary_rank * 5) as int) + 1 end as monetary_score
@@ -32,7 +32,7 @@ select
     customer_id,
     recency_days,
     n_orders_90d,
-    revenue_90d_cny,
+    revenue_90d,
     recency_score,
     frequency_score,
     monetary_score,

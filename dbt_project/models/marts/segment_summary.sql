@@ -17,8 +17,8 @@ select
     cast(sum(case when is_member then 1 else 0 end) as bigint) as n_members,
     cast(sum(case when has_marketing_consent then 1 else 0 end) as bigint) as n_contactable,
     cast(sum(n_orders_90d) as bigint) as n_orders_90d,
-    cast(sum(revenue_90d_cny) as decimal(18,2)) as revenue_90d_cny,
-    cast(sum(revenue_90d_cny) / count(*) as decimal(18,2)) as revenue_90d_mean_cny,
+    cast(sum(revenue_90d) as decimal(18,2)) as revenue_90d,
+    cast(sum(revenue_90d) / count(*) as decimal(18,2)) as revenue_90d_mean,
     avg(churn_risk_30d) as churn_risk_30d_mean,
     ds
 

@@ -13,10 +13,10 @@ loaded as (
         order_item_id,
         customer_id,
         reversal_kind,
-        amount_cny,
+        amount,
         reversed_at,
         event_date,
-        row_number() over (partition by reversal_id order by load_date, reversed_at, amount_cny) as load_number
+        row_number() over (partition by reversal_id order by load_date, reversed_at, amount) as load_number
     from {{ ref('input__reversals') }}
     where {{ loaded_for_the_range() }}
 
@@ -28,7 +28,7 @@ select
     order_item_id,
     customer_id,
     reversal_kind,
-    amount_cny,
+    amount,
     reversed_at,
     event_date as ds
 
