@@ -253,9 +253,10 @@ def test_released_rows_are_counted_with_the_file_that_held_them(spark, spool):
 # -- headers ----------------------------------------------------------------------------------------------------------
 
 DECLARED = ("id", "at", "kind")
+BOM = "\ufeff"  # at a file's very beginning it is a mark of its encoding, and no part of a name
 WITH_EXTRAS = st.tuples(st.permutations(DECLARED), st.lists(st.tuples(st.integers(0, 3), CELLS), max_size=4)).map(
     lambda drawn: tuple(functools.reduce(lambda row, x: [*row[: x[0]], x[1], *row[x[0] :]], drawn[1], list(drawn[0])))
-).filter(lambda header: all(header.count(name) == 1 for name in DECLARED))  # fmt: skip
+).filter(lambda header: all(header.count(name) == 1 for name in DECLARED) and not header[0].startswith(BOM))  # fmt: skip
 
 
 def sheet(header: tuple[str, ...], *rows: dict) -> list[bytes]:
