@@ -20,8 +20,7 @@ from ingestion.feeds import load_feeds
 from ingestion.targets import load_targets
 from mdp import stack, warm
 from mdp.airflow import Airflow
-from ml.models import load_models
-from warehouse import dates, engine, leases, parts, stages, state, supervise
+from warehouse import dates, engine, leases, stages, state, supervise
 from warehouse.company import check_home, check_reviewed
 from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
@@ -70,7 +69,9 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
             target, history = _prepare(ds, from_ds, sample_options, timing)
             if history:
                 _dag("history", f"history__{history[1]}", {"from": history[0], "to": history[1]}, history[1], timing)
-            if trained_on := _training_day():
+            if state.newest("gate_features") is None:
+                _note_first_day(target)
+            elif trained_on := _training_day():
                 asked = {"ds": trained_on, "missing": True}
                 _dag("retrain", f"retrain__{trained_on}", asked, trained_on, timing)
             _dag("daily", f"daily__{target}", {"ds": target}, target, timing)
@@ -155,14 +156,17 @@ def _engine_ready() -> None:
 
 
 def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] | None]:
-    """The day to run and the history to load before it: an unfinished day first, else `ds`, else the next day."""
+    """The day to run and the history to load before it: an unfinished day first, else `ds`, else the next day.
+
+    Where the day is the first of all there is no history (None): it counts as ending on the day before.
+    """
     begun = state.fact("history_to")
     stopped = stages.day_to_take_up()
     if begun is None or stopped == begun:
-        history = (state.fact("first_day"), begun) if begun else _first_history(ds, from_ds)
-        state.set_fact_once("first_day", history[0])
-        state.set_fact_once("history_to", history[1])
-        return dates.shift(history[1], 1), history
+        first, last = (state.fact("first_day"), begun) if begun else _first_history(ds, from_ds)
+        state.set_fact_once("first_day", first)
+        state.set_fact_once("history_to", last)
+        return dates.shift(last, 1), (first, last) if first <= last else None
     if stopped:
         if ds and ds > stopped:
             raise PlatformError(f"{stopped} is not finished; no later day runs past it: `make run` takes it up")
@@ -187,13 +191,17 @@ def _training_day() -> str | None:
     could name none.
     """
     newest = state.newest("gate_features")
-    never = parts.off()
-    possible = {model for model in load_models() if f"predictions.{model}" not in never}
-    for model in possible - state.promoted_models():
+    for model in set(stages.models()) - state.promoted_models():
         off = state.last_off(f"train.{model}")
         if off is None or (off.possible_from or newest) <= newest:
             return newest
     return None
+
+
+def _note_first_day(ds: str) -> None:
+    """Mark the models as off whose first training would need a day before `ds`, the first of all."""
+    for model in stages.models():
+        state.switch_off(f"train.{model}", ds, "there is no day before the first to learn from")
 
 
 def _first_history(ds: str | None, from_ds: str | None) -> tuple[str, str]:

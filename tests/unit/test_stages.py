@@ -7,7 +7,7 @@ import pytest
 from expectations import gate
 from ingestion import export, plan
 from mdp import build
-from mdp.run import next_day
+from mdp.run import _note_first_day, _training_day, next_day
 from ml import score, train
 from tests.conftest import PROJECT
 from warehouse import stages, state
@@ -347,3 +347,19 @@ def test_the_conventions_show_the_list():
     text = (PROJECT / "docs" / "conventions.md").read_text()
     shown = [line for line in text.splitlines() if line.startswith("| `") and line.count("|") == 5]
     assert shown == list(dict.fromkeys(rows))
+
+
+def test_the_first_day_of_all_has_no_history_and_nothing_to_learn_from(home):
+    assert next_day(FIRST, FIRST) == (FIRST, None)
+    assert next_day(None, None) == (FIRST, None), "it was stopped before its load"
+    _note_first_day(FIRST)
+    assert {state.last_off(f"train.{model}").reason for model in stages.models()} == {
+        "there is no day before the first to learn from"
+    }
+    load(FIRST)
+    assert next_day(None, None) == (FIRST, None), "it was stopped after its load"
+    assert not stages.is_history(FIRST)
+    state.publish("raw", [FIRST])
+    run_day(FIRST)
+    assert next_day(None, None) == ("2024-03-02", None)
+    assert _training_day() == FIRST
