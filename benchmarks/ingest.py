@@ -98,8 +98,8 @@ class Bench:
         (home / "company" / "feeds.yml").write_text(yaml.safe_dump(FEEDS, sort_keys=False))
         (home / "password").write_text(self.database.password)
         os.environ |= {
-            "MDP_HOME": str(home), "MDP_COMPANY": declare(home / "company"), "MDP_SPOOL_URI": str(home / "spool"),
-            "MDP_SAMPLE": "off", "MDP_SHOP_URL": self.database.jdbc_url, "MDP_SHOP_USER": self.database.user,
+            "MDP_HOME": str(home), "MDP_COMPANY": declare(home / "company", generator=None), "MDP_SPOOL_URI": str(home / "spool"),
+            "MDP_SHOP_URL": self.database.jdbc_url, "MDP_SHOP_USER": self.database.user,
             "MDP_SHOP_PASSWORD_FILE": str(home / "password"), "MDP_KAFKA_SERVERS": self.broker.bootstrap,
             "MDP_ENGINE_MEMORY": engine_memory, "MDP_ENGINE_COMPILER": "full", "MDP_SPARK_MASTER": "local[2]",
             "MDP_JARS": str(CACHE / "jars"),

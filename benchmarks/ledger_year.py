@@ -23,8 +23,10 @@ FIRST, N_DAYS, ASKED, MEAN_OF = "2024-01-01", 365, (10, 75, 100, 365), 7
 
 def main() -> None:
     """Live the year and print the figures."""
+    from tests.companies import declare
+
     with tempfile.TemporaryDirectory(prefix="mdp-year-") as home:
-        os.environ.update(MDP_HOME=home, MDP_SAMPLE="off", TZ="UTC")
+        os.environ.update(MDP_HOME=home, MDP_COMPANY=declare(Path(home) / "company", generator=None), TZ="UTC")
         found = live(Path(home), "--clean-spool" in sys.argv)
     for day in ASKED:
         last = found[day - MEAN_OF : day]

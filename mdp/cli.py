@@ -18,7 +18,7 @@ DEFECT = 70  # EX_SOFTWARE of sysexits.h: a traceback, which is a fault of ours
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 warehouse_app = typer.Typer(no_args_is_help=True, help="The engine: start it, stop it, ask it.")
-sample_app = typer.Typer(no_args_is_help=True, help="The sample company, whose truth is known.")
+sample_app = typer.Typer(no_args_is_help=True, help="A generated company, whose truth is known.")
 ingest_app = typer.Typer(invoke_without_command=True)
 quarantine_app = typer.Typer(no_args_is_help=True, help="Rows held back at the door.")
 model_app = typer.Typer(no_args_is_help=True, help="Registered models and their champions.")
@@ -557,39 +557,42 @@ def privacy_trace() -> None:
     show.reveals()
 
 
-# -- the sample company -----------------------------------------------------------------------------------------------
+# -- a generated company ----------------------------------------------------------------------------------------------
+
+
+def _generator():
+    """The module that lives the company; PlatformError if it has sources of its own."""
+    from sample import generator
+    from warehouse.company import company
+    from warehouse.errors import PlatformError
+
+    if found := generator():
+        return found
+    raise PlatformError(f"{company().name} is not generated, it has sources of its own: there is no life to live")
 
 
 @sample_app.command("create")
 def sample_create(days: Days = 180, customers: Customers = 5000, seed: Seed = 7, intensity: Intensity = 1.0) -> None:
     """Build the company's history: a CRM database and log files, from a seed."""
-    from sample import company
-
-    print(company.create(days=days, customers=customers, seed=seed, intensity=intensity, progress=print)["text"])
+    print(_generator().create(days=days, customers=customers, seed=seed, intensity=intensity, progress=print)["text"])
 
 
 @sample_app.command("advance")
 def sample_advance() -> None:
     """Live one more day."""
-    from sample import company
-
-    print(company.advance()["text"])
+    print(_generator().advance()["text"])
 
 
 @sample_app.command("break")
 def sample_break(defect: str) -> None:
     """Make the company's next day a bad one, to see a gate stop it."""
-    from sample import company
-
-    print(company.break_(defect)["text"])
+    print(_generator().break_(defect)["text"])
 
 
 @sample_app.command("mend")
 def sample_mend() -> None:
     """Undo `break`."""
-    from sample import company
-
-    print(company.mend()["text"])
+    print(_generator().mend()["text"])
 
 
 @sample_app.command("truth")
@@ -597,6 +600,7 @@ def sample_truth() -> None:
     """Print what the models should find: Bayes AUC, oracle c-index, the truly best plan, the planted dirt."""
     from mdp import summary
 
+    _generator()
     print(summary.truth())
 
 

@@ -1,7 +1,7 @@
 """`mdp run`: live one more day through the whole platform, ordered by a real Airflow scheduler.
 
-The first time it creates the sample company, loads its history in one pass, trains the models and runs the newest day;
-after that each call lives the next day. A day that was stopped is taken up first: no later day may run past it.
+The first time it creates the company, if that is a generated one, loads its history in one pass, trains the models and runs
+the newest day; after that each call lives the next day. A day that was stopped is taken up first: no later day may run past it.
 """
 
 import contextlib
@@ -20,8 +20,9 @@ from ingestion.feeds import load_feeds
 from ingestion.targets import load_targets
 from mdp import stack, warm
 from mdp.airflow import Airflow
+from sample import generator
 from warehouse import dates, engine, leases, stages, state, supervise
-from warehouse.company import check_home, check_reviewed
+from warehouse.company import check_home, check_reviewed, company
 from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
 from warehouse.runfile import read_run, service_process
@@ -96,17 +97,16 @@ def _prepare(ds, from_ds, sample_options, timing):
     """Start what is needed and decide the day; returns (day, (from, to) of a history to load first, or None)."""
     since = time.monotonic()
     refuse_early(ds, from_ds, sample_options["days"])
-    decided = None if settings().sample else next_day(ds, from_ds)  # what was asked may be at fault: say so first
+    generated = generator()
+    decided = None if generated else next_day(ds, from_ds)  # what was asked may be at fault: say so first
     with console.status("starting the warehouse engine and Airflow …"), ThreadPoolExecutor(1) as pool:
         airflow = pool.submit(_start_airflow)
         supervise.start(wait=False)
         stack.start_warm()
-        if settings().sample:
-            from sample import company
-
+        if generated:
             _engine_ready()
-            if not company.exists():
-                created = company.create(**sample_options, progress=console.print)
+            if not generated.exists():
+                created = generated.create(**sample_options, progress=console.print)
                 console.print(created["text"])
         _engine_ready()
         target, history = decided or next_day(ds, from_ds)
@@ -122,16 +122,14 @@ def refuse_early(ds: str | None, from_ds: str | None, sample_days: int) -> None:
     asked = [dates.parse_ds(day) for day in (from_ds, ds) if day]
     if len(asked) == 2:
         dates.days(*asked)
-    if settings().sample:
-        from sample import company
-
-        first, newest = company.lifetime(sample_days)
+    if generated := generator():
+        first, newest = generated.lifetime(sample_days)
         stopped = stages.day_to_take_up()  # says more of a later day than that it has not been lived
         for day in asked:
             if day < first or (day > newest and not stopped):
                 raise PlatformError(
-                    f"{day} is no day of the sample company, which lives from {first} to {newest}: name one of these, or "
-                    "none for the next; with MDP_SAMPLE=off your own sources are read (docs/your-company.md)"
+                    f"{day} is no day of {company().name}, which is generated and lives from {first} to {newest}: name one of "
+                    "these, or none for the next; MDP_COMPANY names a company of your own (docs/your-company.md)"
                 )
         return
     for feed in load_feeds().values():
@@ -176,11 +174,8 @@ def next_day(ds: str | None, from_ds: str | None) -> tuple[str, tuple[str, str] 
     if ds:
         return dates.parse_ds(ds), None
     following = dates.shift(state.newest("marts") or begun, 1)
-    if settings().sample:
-        from sample import company
-
-        if company.status()["newest_ds"] < following:
-            console.print(company.advance()["text"])
+    if (generated := generator()) and generated.status()["newest_ds"] < following:
+        console.print(generated.advance()["text"])
     return following, None
 
 
@@ -207,10 +202,8 @@ def _note_first_day(ds: str) -> None:
 def _first_history(ds: str | None, from_ds: str | None) -> tuple[str, str]:
     if from_ds and ds:
         return dates.parse_ds(from_ds), dates.shift(ds, -1)
-    if settings().sample:
-        from sample import company
-
-        lived = company.status()
+    if generated := generator():
+        lived = generated.status()
         return lived["first_ds"], dates.shift(lived["newest_ds"], -1)
     raise PlatformError("nothing was loaded yet: say which days, `mdp run --from 2026-01-01 --ds 2026-06-30`")
 
@@ -429,7 +422,7 @@ def _where_time_went(timing: Timing) -> str:
 def _next_steps(links: dict[str, str]) -> str:
     pages = "".join(f"\n           {title}: {url}" for title, url in links.items())
     more = "" if "MLflow" in links else "\n           make up    (opens MLflow and the dbt docs, too)"
-    following = "lives the next day" if settings().sample else "runs the next day"
+    following = "lives the next day" if company().generator else "runs the next day"
     return (
         f"[bold]Look[/bold]{pages}{more}\n"
         f"[bold]Next[/bold]       make run   ({following})\n"

@@ -1,10 +1,11 @@
-"""What a day came to, in words that marketing understands; and, for the sample company, beside the truth."""
+"""What a day came to, in words that marketing understands; and, for a generated company, beside the truth."""
 
 import json
 from collections import Counter
 from dataclasses import dataclass
 
 from expectations.rules import NOT_JUDGED
+from sample import generator
 from warehouse import parts, stages, state, tables
 from warehouse.company import check_home, company
 from warehouse.errors import PlatformError
@@ -33,7 +34,7 @@ class Day:
 
 
 def gather(ds: str) -> Day:
-    """Read the day's figures from warehouse, state database, model registry and, for a sample company, its truth."""
+    """Read the day's figures from warehouse, state database, model registry and, of a generated company, its truth."""
     check_home()
     spark = session()
     gates: dict[str, Counter] = {}
@@ -71,25 +72,27 @@ def gather(ds: str) -> Day:
     models = {row["model"]: row for row in registry.list_models()}
     return Day(
         ds, state.loads(ds), gates, segments, consent.n_left_out(ds), models, plan, contacts, state.exports(ds),
-        stages.off(ds), _truth([r.asDict() for r in plan]) if settings().sample else {},
+        stages.off(ds), _truth([r.asDict() for r in plan]),
     )  # fmt: skip
 
 
 def _truth(plan: list[dict]) -> dict:
-    """Model quality beside the best that is possible on the same rows."""
+    """Model quality beside the best that is possible on the same rows; {} where no generated company lives."""
     import pandas as pd
 
     from ml import registry
-    from sample import truth
 
-    found = {}
+    generated = generator()
+    if generated is None or not generated.exists():
+        return {}
     clicks, members = registry.read_evaluation("ctr"), registry.read_evaluation("churn")
-    if clicks is not None and "prediction" in clicks:
-        found["auc"], found["bayes_auc"] = _auc(clicks), truth.bayes_auc(clicks)
-    if members is not None and "risk" in members:
-        found["cindex"], found["oracle_cindex"] = _cindex(members), truth.oracle_cindex(members)
-    if plan:
-        found["plan"] = truth.plan_over_optimum(pd.DataFrame(plan))
+    clicks = clicks if clicks is not None and "prediction" in clicks else None
+    members = members if members is not None and "risk" in members else None
+    found = generated.best(clicks, members, pd.DataFrame(plan) if plan else None)
+    if "bayes_auc" in found:
+        found["auc"] = _auc(clicks)
+    if "oracle_cindex" in found:
+        found["cindex"] = _cindex(members)
     return found
 
 
@@ -279,8 +282,6 @@ def _plan_of(ds: str) -> list[dict]:
 
 def truth() -> str:
     """`mdp sample truth`: the quality of the champions beside the truth, and the planted dirt."""
-    from sample import truth as known
-
     newest = state.newest("predictions.budget")
     lines = []
     if state.promoted_models():
@@ -292,6 +293,6 @@ def truth() -> str:
             lines.append(f"plan {name}: {value}")
     else:
         lines.append("no model was trained yet: `make run` first")
-    for feed, amounts in known.known_amounts().items():
+    for feed, amounts in generator().planted().items():
         lines.append(f"planted in {feed}: " + ", ".join(f"{name} {n:,}" for name, n in amounts.items()))
     return "\n".join(lines)

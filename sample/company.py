@@ -88,6 +88,23 @@ def status() -> dict:
     }
 
 
+def best(clicks, members, plan) -> dict:
+    """bayes_auc of evaluated clicks, oracle_cindex of evaluated members, plan beside its true optimum; of what is given."""
+    found = {}
+    if clicks is not None:
+        found["bayes_auc"] = truth.bayes_auc(clicks)
+    if members is not None:
+        found["oracle_cindex"] = truth.oracle_cindex(members)
+    if plan is not None:
+        found["plan"] = truth.plan_over_optimum(plan)
+    return found
+
+
+def planted() -> dict[str, dict[str, int]]:
+    """What was planted up to the newest day: lines and faults per log feed, orders and bulk orders."""
+    return truth.known_amounts()
+
+
 def break_(defect: str) -> dict:
     """Make the next day that is lived a bad one."""
     if defect not in DEFECTS:

@@ -57,6 +57,7 @@ class Company(BaseModel):
     late_days: Annotated[int, Field(ge=0, le=90)] = 3
     reach_days: Annotated[int, Field(ge=0, le=3650)] = 30
     profiling: Literal["all", "consent"] = "all"
+    generator: str | None = None
     closed: Annotated[frozenset[str], BeforeValidator(_days)] = frozenset()
     logged_attributes: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = ()
     paid_channels: tuple[Annotated[str, Field(pattern=r"^[^'\\]+$")], ...] = ()

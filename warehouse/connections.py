@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from warehouse.company import company
 from warehouse.errors import PlatformError
 from warehouse.settings import settings
 
@@ -63,11 +64,11 @@ class Database:
 def database(name: str) -> Database:
     """The database of connection `name`; PlatformError if its URL is not set or of no known kind.
 
-    With the sample company `crm` needs no setting: it is its embedded Derby.
+    With a generated company `crm` needs no setting: it is an embedded Derby.
     """
     variable = f"MDP_{name.upper()}_URL"
     url = os.environ.get(variable) or ""
-    if not url and name == "crm" and settings().sample:
+    if not url and name == "crm" and company().generator:
         url = f"jdbc:derby:{settings().home}/sample/crm;create=true"
     if not url:
         raise PlatformError(f"connection {name} has no address: set {variable} to a JDBC URL")

@@ -36,7 +36,6 @@ class Settings:
     deadline_seconds: int
     engine_memory: str
     quick_compiler: bool
-    sample: bool
     schedule: str | None
     webhook: str | None
 
@@ -66,7 +65,6 @@ def settings() -> Settings:
         raise PlatformError(
             "MDP_CONNECT_URL holds a token, which would show: put it into a file, MDP_CONNECT_TOKEN_FILE"
         )
-    sample = (env("MDP_SAMPLE") or "on").lower() not in ("off", "0", "false", "no")
     return Settings(
         home=home,
         connect_url=env("MDP_CONNECT_URL") or f"sc://127.0.0.1:{ports.get('connect', 15002)}",
@@ -85,7 +83,6 @@ def settings() -> Settings:
         deadline_seconds=whole("MDP_DEADLINE_SECONDS", 900),
         engine_memory=env("MDP_ENGINE_MEMORY") or "2g",
         quick_compiler=_choice("MDP_ENGINE_COMPILER", "quick", "full") == "quick",
-        sample=sample,
         schedule=None if (env("MDP_SCHEDULE") or "none").lower() == "none" else env("MDP_SCHEDULE"),
         webhook=env("MDP_ALERT_WEBHOOK") or None,
     )

@@ -1,5 +1,6 @@
 """A company is a folder of declarations: what of it is read, what is refused, and what of the platform it switches off."""
 
+import importlib
 import json
 import os
 import shutil
@@ -11,10 +12,12 @@ import yaml
 
 from mdp.build import dbt_environment
 from ml.train import train
+from sample import GENERATORS, Generator, generator
 from tests.companies import SAMPLE, declare
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, mdp
 from warehouse import entities, parts, stages
-from warehouse.company import check_home, company, folder, staged
+from warehouse.company import COMPANIES, check_home, company, folder, staged
+from warehouse.connections import database
 from warehouse.errors import NotYet, PlatformError
 
 
@@ -49,6 +52,7 @@ def test_the_sample_feeds_every_entity_and_nothing_is_off():
         ({"colour": "red"}, "unknown key 'colour'; allowed: name, timezone"),
         ({"closed": ["2026-02-30"]}, "closed '2026-02-30' is no day and no span of days"),
         ({"closed": "2026-02-01"}, "closed must be a list of days and spans"),
+        ({"generator": ["sample"]}, "generator is ['sample']"),
         ({"late_days": -1}, "late_days is -1"),
         ({"paid_channels": ["it's"]}, "paid_channels"),
         ({"entities": {"clients": ["stg_crm__customers"]}}, "there is no entity 'clients': customers"),
@@ -192,3 +196,32 @@ def manifest(target) -> dict:
     done = dbt_parse(dbt_environment() | {"DBT_TARGET_PATH": str(target)})
     assert done.returncode == 0, done.stdout[-3000:]
     return json.loads((target / "manifest.json").read_text())
+
+
+# -- generated companies ----------------------------------------------------------------------------------------------
+
+
+def test_each_generator_has_what_is_asked_of_one_and_is_named_by_a_company():
+    asked = {name for name in vars(Generator) if not name.startswith("_")} | set(Generator.__annotations__)
+    assert {"create", "advance", "exists", "status", "DEFECTS"} <= asked
+    for name, module in GENERATORS.items():
+        assert not [each for each in asked if not hasattr(importlib.import_module(module), each)], name
+    named = {yaml.safe_load(path.read_text()).get("generator") for path in COMPANIES.glob("*/company.yml")}
+    assert named - {None} == set(GENERATORS)
+
+
+def test_a_company_without_a_generator_reads_its_own_sources(tmp_path, monkeypatch):
+    assert generator().__name__ == "sample.company"
+    assert database("crm").url.startswith("jdbc:derby:")
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, generator=None))
+    assert generator() is None
+    with pytest.raises(PlatformError, match="connection crm has no address"):
+        database("crm")
+    said = mdp("sample", "advance", home=tmp_path, check=False)
+    assert said.returncode == 1 and "is not generated, it has sources of its own" in said.stderr
+
+
+def test_an_unknown_generator_is_answered_with_those_there_are(tmp_path, monkeypatch):
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, generator="bakery"))
+    with pytest.raises(PlatformError, match="company.yml, line 5: there is no generator 'bakery': sample"):
+        generator()

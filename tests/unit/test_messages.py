@@ -17,7 +17,7 @@ from warehouse.errors import PlatformError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    for name in ("MDP_STATE_URL", "MDP_COMPANY", "MDP_CRM_URL", "MDP_SAMPLE"):
+    for name in ("MDP_STATE_URL", "MDP_COMPANY", "MDP_CRM_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MDP_HOME", str(tmp_path))
     return tmp_path
@@ -116,9 +116,9 @@ def test_a_second_run_in_one_home_is_refused():
         (
             "2011-12-09",
             "2010-12-01",
-            "2010-12-01 is no day of the sample company, which lives from 2024-03-01 to 2024-03-30",
+            "2010-12-01 is no day of Sample company, which is generated and lives from 2024-03-01 to 2024-03-30",
         ),
-        ("2024-03-31", None, "2024-03-31 is no day of the sample company"),
+        ("2024-03-31", None, "2024-03-31 is no day of Sample company, which is generated and lives"),
         ("2024-03-05", "2024-03-06", "the range 2024-03-06 … 2024-03-05 is empty"),
         ("yesterday", None, "'yesterday' is not a day"),
     ],
@@ -138,8 +138,8 @@ def test_a_day_past_one_that_was_stopped_is_told_so_and_not_that_it_was_not_live
         run.next_day("2024-03-31", None)
 
 
-def test_own_sources_need_an_address(monkeypatch):
-    monkeypatch.setenv("MDP_SAMPLE", "off")
+def test_own_sources_need_an_address(monkeypatch, tmp_path):
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path / "mine", generator=None))
     with pytest.raises(PlatformError, match="connection crm has no address: set MDP_CRM_URL to a JDBC URL"):
         run.refuse_early("2024-03-05", None, 30)
     monkeypatch.setenv("MDP_CRM_URL", "jdbc:postgresql://crm.example/shop")

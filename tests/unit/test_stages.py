@@ -9,6 +9,7 @@ from ingestion import export, plan
 from mdp import build
 from mdp.run import _note_first_day, _training_day, next_day
 from ml import score, train
+from tests.companies import declare
 from tests.conftest import PROJECT
 from warehouse import stages, state
 from warehouse.dates import days
@@ -31,8 +32,7 @@ def load(ds: str, from_ds: str | None = None, feed: str = "crm__orders") -> None
 def home(tmp_path, monkeypatch):
     """An empty state database; what a build does to tables is left out."""
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
-    monkeypatch.setenv("MDP_SAMPLE", "off")
-    monkeypatch.delenv("MDP_COMPANY", raising=False)
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path / "company", generator=None))
     monkeypatch.setattr(build, "require_engine", lambda: None)
     monkeypatch.setattr(build, "run_dbt", lambda *arguments: None)
     monkeypatch.setattr(build, "make_missing_tables", lambda ds: None)
