@@ -219,7 +219,8 @@ def staging_sql(model: Model, domain: str, entity: Entity) -> str:
             continue
         body.append(f"        ---------- {ruler}")
         for column, given in listed:
-            body += [f"        -- {REVIEW}: {_said(given.reason)}"]
+            reason = _said(given.reason).replace(";", ",")  # at any of these dbt's adapter cuts the statement
+            body += [f"        -- {REVIEW}: {reason}"]
             same = given.sql.strip("`") == column
             body.append(f"        {given.sql if same else f'{given.sql} as {column}'},")
         if ruler == TIMES:

@@ -3,6 +3,7 @@
 The work is a plain `dbt build`, printed as it is run, so that an analyst can type it again inside `dbt_project/`.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -26,6 +27,8 @@ LAYERS = {
     "features": ("path:models/features", "path:models/labels"),
     "marts": ("path:models/marts",),
 }
+
+LINES = 8  # of what dbt says of one failure
 
 
 def build(name: str, ds: str, from_ds: str | None = None) -> str:
@@ -104,7 +107,8 @@ def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
     """
     days = {"MDP_FROM_DS": from_ds, "MDP_DS": ds, "MDP_FIRST_DAY": state.fact("first_day") or from_ds}
     print(" ".join([*(f"{k}={v}" for k, v in days.items()), "dbt", *arguments]), flush=True)
-    seconds = settings().deadline_seconds
+    seconds, results = settings().deadline_seconds, Path(dbt_environment()["DBT_TARGET_PATH"]) / "run_results.json"
+    results.unlink(missing_ok=True)  # those of an earlier run say nothing of this one
     try:
         code = warm.call(
             settings().home,
@@ -125,4 +129,19 @@ def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
     require_sql_door()  # else its message says only that no answer came
     if code not in (1, 2):  # dbt's own: a node failed, it could not begin
         raise BrokenOff(f"dbt was ended half-way for {from_ds} … {ds} (exit code {code}): run the command again")
-    raise PlatformError(f"dbt failed for {from_ds} … {ds}: its message is above; mend the model, then run again")
+    named = "\n".join(_failed(results)) or "  it could not begin: its message is above"
+    raise PlatformError(f"dbt failed for {from_ds} … {ds}; mend what it names, then run again:\n{named}")
+
+
+def _failed(results: Path) -> list[str]:
+    """A paragraph for each model and test that failed: its name and what dbt, or the engine, says of it."""
+    if not results.exists():
+        return []
+    said = []
+    for result in json.loads(results.read_text())["results"]:
+        if result["status"] in ("error", "fail", "runtime error"):
+            kind, _, name = result["unique_id"].split(".")[:3]
+            lines = [line.strip() for line in (result["message"] or "it gives no reason").splitlines() if line.strip()]
+            own = list(itertools.takewhile(lambda line: not line.startswith("at "), lines))  # the stack of the JVM
+            said.append("\n    ".join([f"  {kind} {name}: {own[0]}", *own[1:LINES]]))
+    return said

@@ -26,6 +26,7 @@ from warehouse.settings import PROJECT, settings
 
 COMPANIES = PROJECT / "companies"
 MARK = re.compile(r"(#|--) review\b")
+JINJA_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 SOURCE = re.compile(r"\bsource\(\s*'raw'\s*,\s*'(\w+)'\s*\)")
 
 
@@ -169,7 +170,7 @@ def staged() -> dict[str, list[Staged]]:
     """Entity → the staging models that feed it, [] for one that nothing feeds; PlatformError names what does not fit."""
     home, declared = folder(), company().entities
     models = _models(home)
-    found, faults = {}, []
+    found, faults = {}, _semicolons(home)
     for entity, contract in entities.contract().items():
         found[entity] = []
         for name in declared.get(entity, ()):
@@ -192,6 +193,19 @@ def staged() -> dict[str, list[Staged]]:
             found[entity].append(Staged(name, feeds[0], tuple(c for c in columns if c in contract.taken)))
     if faults:
         raise PlatformError("\n".join(faults))
+    return found
+
+
+def _semicolons(home: Path) -> list[str]:
+    """The places where a staging model has a `;`: dbt's adapter would send what stands before it as a statement of its own."""
+    found = []
+    for path in sorted((home / "staging").glob("*.sql")):
+        text = JINJA_COMMENT.sub(lambda comment: "\n" * comment[0].count("\n"), path.read_text(encoding="utf-8"))
+        found += [
+            f"{path}, line {n}: a `;`, at which the statement would be cut in two, also in quotes and comments: take it away"
+            for n, line in enumerate(text.splitlines(), 1)
+            if ";" in line
+        ]
     return found
 
 

@@ -100,6 +100,23 @@ def test_every_fault_of_the_staging_models_is_said_at_once(tmp_path, monkeypatch
     assert "stg_crm__products.sql: reads no source('raw', '<feed>')" in said
 
 
+def test_a_semicolon_in_a_staging_model_is_refused_with_its_line(tmp_path, monkeypatch):
+    """dbt's adapter cuts a statement at each, also in quotes and comments; a comment of Jinja never gets there."""
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
+    path = tmp_path / "staging" / "stg_crm__products.sql"
+    sql = path.read_text().rstrip()
+    path.write_text("{#- not typed; not\nfiltered; -#}\n" + sql)
+    assert staged()["products"]
+    path.write_text("{#- not typed; not\nfiltered; -#}\n-- one; two\n" + sql + "\nwhere 'a' <> 'x;y';\n")
+    with pytest.raises(PlatformError) as caught:
+        staged()
+    lines = str(caught.value).splitlines()
+    where = len(sql.splitlines()) + 4
+    assert [line.split(": ")[0] for line in lines] == [f"{path}, line 3", f"{path}, line {where}"]
+    said = mdp("company", "check", home=tmp_path / "home", check=False)
+    assert said.returncode == 1 and f"{path}, line 3: a `;`, at which the statement would be cut in two" in said.stderr
+
+
 def test_a_home_belongs_to_one_company(home, tmp_path, monkeypatch):
     check_home()
     check_home()

@@ -1,8 +1,10 @@
 """An engine that is away: a step waits for its restart, and what failed because of it says so by its exit code."""
 
+import json
 import socket
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -95,6 +97,39 @@ def test_a_dbt_that_came_to_no_end_says_nothing_of_the_models(home, monkeypatch,
             build.run_dbt(["build"], "2026-01-01", "2026-01-01")
     assert failed.value.exit_code == ends
     assert isinstance(failed.value, EngineDown) == (not is_up)
+
+
+def test_what_dbt_could_not_build_is_named_with_its_message(home, monkeypatch):
+    said = [
+        {"unique_id": "model.marketing.orders", "status": "success", "message": "OK"},
+        {"unique_id": "model.company.stg_shop__orders", "status": "error",
+         "message": "Runtime Error in model stg_shop__orders (staging/stg_shop__orders.sql)\n  A column `x` cannot be resolved.\n"
+                    "\tat org.apache.spark.Thing(Thing.scala:1)\n"},
+        {"unique_id": "test.marketing.key_orders_order_id.abc", "status": "fail", "message": "Got 2 results"},
+        {"unique_id": "model.marketing.rfm", "status": "skipped", "message": None},
+    ]  # fmt: skip
+
+    def fails(home, command, env, cwd, seconds):
+        results = Path(env["DBT_TARGET_PATH"]) / "run_results.json"
+        assert not results.exists(), "those of an earlier run"
+        if said:
+            results.parent.mkdir(parents=True, exist_ok=True)
+            results.write_text(json.dumps({"results": said}))
+        return 1
+
+    monkeypatch.setattr(build.warm, "call", fails)
+    monkeypatch.setattr(build, "require_sql_door", lambda: None)
+    with pytest.raises(PlatformError) as failed:
+        build.run_dbt(["build"], "2026-01-01", "2026-01-02")
+    assert str(failed.value).splitlines() == [
+        "dbt failed for 2026-01-01 … 2026-01-02; mend what it names, then run again:",
+        "  model stg_shop__orders: Runtime Error in model stg_shop__orders (staging/stg_shop__orders.sql)",
+        "    A column `x` cannot be resolved.",
+        "  test key_orders_order_id: Got 2 results",
+    ]
+    said.clear()
+    with pytest.raises(PlatformError, match="it could not begin: its message is above"):
+        build.run_dbt(["build"], "2026-01-01", "2026-01-02")
 
 
 @pytest.mark.parametrize("hours_up", [[0, 0], [5, 2, 24, 0], [5, 0.5], [0, 5, 0.5]])
