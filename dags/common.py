@@ -97,12 +97,13 @@ def stage_tasks(chosen: Iterable[stages.Stage], days: str) -> list:
 
 
 def _side_by_side(group: list[stages.Stage], days: str):
-    """A group of tasks for the sources or for the models, else the one task of the one stage."""
+    """A group of tasks for the company's sources or for the models, else the one task of the one stage."""
     stage, outlets = group[0], [Asset(group[0].name)]
     if stage.name == "raw":
         with TaskGroup("ingest") as tasks:
-            outside("crm", f"ingest {days} --kind jdbc", outlets=outlets)
-            outside("logs", f"ingest {days} --kind files --kind kafka", outlets=outlets)
+            for task_id, read in (("crm", ("jdbc",)), ("logs", ("files", "kafka"))):
+                if here := [kind for kind in read if kind in stages.kinds()]:
+                    outside(task_id, f"ingest {days} {' '.join(f'--kind {kind}' for kind in here)}", outlets=outlets)
         return tasks
     if stage.name in stages.PREDICTIONS:
         with TaskGroup("score") as tasks:

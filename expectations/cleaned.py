@@ -65,7 +65,7 @@ def suites(scope: Scope) -> list[Suite]:
         ),
         suite(
             tables.CLEANED_ORDERS, days, ("order_id", "ds"),
-            at_least("amount", 0.01, "amounts are above zero"),
+            at_least("amount", 0, "amounts are not negative"),
             one_of("channel", (*CHANNELS, "organic")),
             share("outlier", "is_amount_outlier", "is_amount_outlier", 0.10, "few amounts are outliers",
                   by_chance=True),
@@ -74,7 +74,7 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_ORDER_ITEMS, days, ("order_item_id", "ds"),
             at_least("quantity", 1, "quantities are at least 1"),
-            at_least("unit_price", 0.01, "unit prices are above zero"),
+            at_least("unit_price", 0, "unit prices are not negative"),
             optional=True,
         ),
         suite(
@@ -109,7 +109,7 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_PRODUCTS, snapshot, ("product_id",),
             volume(1, None, "there are products"),
-            at_least("price", 0.01, "prices are above zero"),
+            at_least("price", 0, "prices are not negative"),
         ),
         suite(
             tables.CLEANED_CAMPAIGNS, days, ("campaign_id", "ds"),

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from warehouse import dates, parts, state, tables
-from warehouse.company import check_home, company
+from warehouse.company import check_home, company, folder
+from warehouse.declarations import read_blocks
 from warehouse.errors import unknown
 
 LOAD, WINDOW, DAY = "load", "window", "day"
@@ -93,6 +94,11 @@ def models() -> list[str]:
     """The models for which the company has the data."""
     is_off = parts.off()
     return [model for model in MODELS if f"predictions.{model}" not in is_off]
+
+
+def kinds() -> set[str]:
+    """The kinds of sources of the company's feeds: jdbc, files, kafka."""
+    return {block["kind"] for block in read_blocks(folder() / "feeds.yml", "feed").values()}
 
 
 def followers(name: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.companies import declare
 from warehouse.errors import EngineDown, NotYet, PlatformError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -144,6 +145,25 @@ def test_a_cron_makes_it_periodic(tmp_path):
     dags = parse(tmp_path, MDP_SCHEDULE="0 2 * * *")["dags"]
     assert dags["daily"]["schedule"] == "CronDataIntervalTimetable"
     assert dags["history"]["schedule"] == "NullTimetable"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "commands"),
+    [
+        (("jdbc",), {"ingest.crm": "--kind jdbc"}),
+        (("kafka",), {"ingest.logs": "--kind kafka"}),
+        (("files", "kafka"), {"ingest.logs": "--kind files --kind kafka"}),
+    ],
+)
+def test_only_sources_that_the_company_has_are_drawn(tmp_path, kinds, commands):
+    declare(tmp_path / "company")
+    feeds = "".join(f"shop__{kind}: {{kind: {kind}}}\n" for kind in kinds)
+    (tmp_path / "company" / "feeds.yml").write_text(feeds)
+    daily = parse(tmp_path, MDP_COMPANY=str(tmp_path / "company"))["dags"]["daily"]
+    drawn = {name: task["command"] for name, task in daily["tasks"].items() if name.startswith("ingest.")}
+    assert set(drawn) == set(commands)
+    assert all(drawn[name].endswith(f"}}}} {said}") for name, said in commands.items()), drawn
+    assert list(commands) == [left for left, right in daily["edges"] if right == "gate_raw"]
 
 
 def test_models_scored_and_trained_are_those_of_the_declaration(parsed):
