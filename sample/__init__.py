@@ -11,7 +11,7 @@ from warehouse import company as declared  # by another name: `company` is a mod
 from warehouse.declarations import line_of
 from warehouse.errors import PlatformError
 
-GENERATORS = {"sample": "sample.company"}
+GENERATORS = {"sample": "sample.company", "corner_shop": "sample.corner_shop.company"}
 
 
 class Generator(Protocol):

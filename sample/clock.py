@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from warehouse.errors import PlatformError
+
 FIRST_DAY = date(2024, 3, 1)
 SECOND, HOUR, DAY = 1_000, 3_600_000, 86_400_000
 NEVER = np.iinfo(np.int64).max
@@ -22,6 +24,13 @@ def ds_of(day: int) -> str:
 def day_of(ds: str) -> int:
     """The day of the history of a business date."""
     return (date.fromisoformat(ds) - FIRST_DAY).days
+
+
+def refuse_future(day: int, tz: str) -> None:
+    """Raise PlatformError for a day that is not over: Airflow would never start a run for one that has not been."""
+    today = datetime.now(ZoneInfo(tz)).date().isoformat()  # the one place that asks for the present
+    if ds_of(day) >= today:
+        raise PlatformError(f"{ds_of(day)} is not over yet: a generated company cannot live a day of the future")
 
 
 def weekday_of(day: int) -> int:

@@ -8,9 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from sample import clock, crm, truth
 from sample.browsing import events_of, impressions_of
@@ -49,7 +47,7 @@ def create(
         )
     if days < 1 or customers < 50 or intensity <= 0:
         raise PlatformError("a sample company needs at least 1 day, 50 customers and an intensity above 0")
-    _refuse_future(days - 1)
+    clock.refuse_future(days - 1, company().timezone)
     _spool().clear()
     truth.clear()
     world = World(seed, customers, intensity, company().timezone)
@@ -58,12 +56,12 @@ def create(
 
 def advance(progress: Callable[[str], None] = lambda message: None) -> dict:
     """Live one more day; a defect that was asked for makes it a bad one."""
-    company = _load()
-    day = company["newest"] + 1
-    _refuse_future(day)
-    if company["next"]:
-        company["defects"][str(day)] = company["next"]
-    return _live(company | {"next": None}, day, progress)
+    life = _load()
+    day = life["newest"] + 1
+    clock.refuse_future(day, company().timezone)
+    if life["next"]:
+        life["defects"][str(day)] = life["next"]
+    return _live(life | {"next": None}, day, progress)
 
 
 def exists() -> bool:
@@ -207,13 +205,6 @@ def _write_crm(tables: dict) -> None:
     from warehouse.session import session
 
     crm.write_tables(session(), tables, database("crm").jdbc_options())
-
-
-def _refuse_future(day: int) -> None:
-    # The one place that asks for the present: Airflow would never start a run for a day that has not been.
-    today = datetime.now(ZoneInfo(company().timezone)).date().isoformat()
-    if clock.ds_of(day) >= today:
-        raise PlatformError(f"{clock.ds_of(day)} is not over yet: the sample company cannot live a day of the future")
 
 
 def _spool() -> Spool:

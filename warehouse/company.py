@@ -30,20 +30,40 @@ JINJA_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 SOURCE = re.compile(r"\bsource\(\s*'raw'\s*,\s*'(\w+)'\s*\)")
 
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The days on which nothing comes and nothing is missed: single ones, and every one of some weekdays."""
+
+    days: frozenset[str] = frozenset()
+    weekdays: frozenset[int] = frozenset()  # 0 is Monday
+
+    def __contains__(self, ds: str) -> bool:
+        return ds in self.days or date.fromisoformat(ds).weekday() in self.weekdays
+
+
 def _span(text) -> list[str]:
     """The days of `text`: a day, or two days with .. between; ValueError if it is neither."""
     first, _, last = str(text).strip().partition("..")
     try:
         begin, end = date.fromisoformat(first), date.fromisoformat(last or first)
     except ValueError:
-        raise ValueError(f"{text!r} is no day and no span of days such as 2026-02-16..2026-02-22") from None
+        raise ValueError(
+            f"{text!r} is no day and no span of days such as 2026-02-16..2026-02-22, and no weekday such as sunday"
+        ) from None
     return [(begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1)]
 
 
-def _days(listed) -> frozenset[str]:
+def _closed(listed) -> Closed:
     if not isinstance(listed, list):
-        raise ValueError("must be a list of days and spans: [2026-02-16..2026-02-22, 2026-05-01]")
-    return frozenset(day for part in listed for day in _span(part))
+        raise ValueError("must be a list of days and spans, or weekdays: [sunday, 2026-02-16..2026-02-22, 2026-05-01]")
+    weekly = [part for part in listed if part in WEEKDAYS]
+    return Closed(
+        frozenset(day for part in listed if part not in weekly for day in _span(part)),
+        frozenset(map(WEEKDAYS.index, weekly)),
+    )
 
 
 class Company(BaseModel):
@@ -59,7 +79,7 @@ class Company(BaseModel):
     reach_days: Annotated[int, Field(ge=0, le=3650)] = 30
     profiling: Literal["all", "consent"] = "all"
     generator: str | None = None
-    closed: Annotated[frozenset[str], BeforeValidator(_days)] = frozenset()
+    closed: Annotated[Closed, BeforeValidator(_closed)] = Closed()
     logged_attributes: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = ()
     paid_channels: tuple[Annotated[str, Field(pattern=r"^[^'\\]+$")], ...] = ()
     entities: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]

@@ -30,29 +30,42 @@ def write_files(shop: Shop, out: Path, ds: str | None = None, clients: bool = Fa
     tables/<table>.csv: all up to `ds`. The truth lies apart, in truth/.
     """
     last, rows = shop.day(ds), {}
-    for name in _tables(clients):
+    (out / "tables").mkdir(parents=True, exist_ok=True)
+    for name, texts in texts_of(shop, 0, last, clients).items():
         spool, whole = out / "spool" / name, shop.rows(name, 0, last)
         spool.mkdir(parents=True, exist_ok=True)
-        header = ",".join(whole.columns) + "\n"
-        frame = getattr(shop, name)
-        texts = {} if "day" not in frame else {
-            day: _as_csv(part.drop(columns=["day", "utc"], errors="ignore")) for day, part in frame.groupby("day")
-        }  # fmt: skip
-        for day in range(last + 1):
-            text = texts.get(day, header) if "day" in frame else _as_csv(whole)
-            (spool / f"{name}-{clock.ds_of(day)}.csv").write_text(text)
-        (out / "tables").mkdir(exist_ok=True)
+        for day, text in texts.items():
+            (spool / f"{name}-{day}.csv").write_text(text)
         (out / "tables" / f"{name}.csv").write_text(_as_csv(whole))
         rows[name] = len(whole)
-    _write_truth(shop, out / "truth", ds)
+    write_truth(shop, out / "truth", ds)
     return rows
 
 
-def _write_truth(shop: Shop, folder: Path, ds: str | None) -> None:
-    folder.mkdir(exist_ok=True)
+def texts_of(shop: Shop, first: int, last: int, clients: bool = False) -> dict[str, dict[str, str]]:
+    """Per table the CSV of each day first … last, by its date: what came in on it, of the stock all."""
+    found = {}
+    for name in _tables(clients):
+        frame, header = getattr(shop, name), _as_csv(shop.rows(name, 0, -1))
+        if "day" in frame:
+            days = frame[frame["day"].between(first, last)].groupby("day")
+            texts = {day: _as_csv(part.drop(columns=["day", "utc"], errors="ignore")) for day, part in days}
+        else:
+            texts = dict.fromkeys(range(first, last + 1), _as_csv(frame))
+        found[name] = {clock.ds_of(day): texts.get(day, header) for day in range(first, last + 1)}
+    return found
+
+
+def write_truth(shop: Shop, folder: Path, ds: str | None) -> None:
+    """Write what is true at the end of `ds`: parameters, totals, the revenue of each day, customers, what cancels what."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "parameters.json").write_text(json.dumps(BG_NBD, indent=1) + "\n")
     (folder / "totals.json").write_text(json.dumps(books.totals(shop, ds), indent=1, default=str) + "\n")
-    for name, frame in (("customers", shop.lives), ("cancelled", shop.cancelled.drop(columns="day"))):
+    days = books.by_day(shop, ds)
+    days = days.assign(ds=[clock.ds_of(day) for day in days["day"]])[["ds", "revenue"]]
+    for name, frame in (
+        ("days", days), ("customers", shop.lives), ("cancelled", shop.cancelled.drop(columns="day"))
+    ):  # fmt: skip
         (folder / f"{name}.csv").write_text(_as_csv(frame))
 
 

@@ -7,7 +7,7 @@ import pytest
 from expectations.rules import chance
 from expectations.scope import Scope, Volume
 from tests.companies import declare
-from warehouse import tables
+from warehouse import dates, tables
 from warehouse.company import company
 from warehouse.errors import PlatformError
 
@@ -74,7 +74,11 @@ def test_no_share_is_so_loose_that_it_cannot_fail():
 
 def test_closed_days_are_read_or_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["2026-01-01", "2026-02-27..2026-03-01"]))
-    assert sorted(company().closed) == ["2026-01-01", "2026-02-27", "2026-02-28", "2026-03-01"]
+    assert sorted(company().closed.days) == ["2026-01-01", "2026-02-27", "2026-02-28", "2026-03-01"]
+    assert "2026-02-28" in company().closed and "2026-03-02" not in company().closed
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["sunday", "2026-01-01"]))
+    shut = [day for day in dates.days("2025-12-28", "2026-01-11") if day in company().closed]
+    assert shut == ["2025-12-28", "2026-01-01", "2026-01-04", "2026-01-11"]
     monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["spring festival"]))
     with pytest.raises(PlatformError, match="company.yml, line .*: closed 'spring festival' is no day and no span"):
         company()

@@ -5,6 +5,7 @@ import json
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -177,7 +178,7 @@ def find_dirt(folder: Path) -> dict[str, int]:
             if "event_id" not in row:
                 found["missing_field:event_id"] += 1
                 continue
-            delay = (received - at.astimezone(company.ZoneInfo(TZ)).date()).days
+            delay = (received - at.astimezone(ZoneInfo(TZ)).date()).days
             assert delay >= 0
             is_repeated = row["event_id"] in seen
             seen.add(row["event_id"])

@@ -1,0 +1,48 @@
+{#- Lines that sell something. Postage and what was typed by hand are among them: they have a code, but are not in stock. -#}
+with
+
+source as (
+
+    select * from {{ source('raw', 'cornershop__invoice_lines') }}
+    where `InvoiceNo` not like 'C%' and `Quantity` > 0 and `UnitPrice` >= 0
+
+),
+
+invoices as (
+
+    select * from {{ source('raw', 'cornershop__invoices') }}
+
+),
+
+rates as (
+
+    select * from {{ source('raw', 'cornershop__exchange_rates') }}
+
+),
+
+renamed as (
+
+    select
+        ---------- ids
+        concat(source.`InvoiceNo`, '-', source.`LineNo`) as order_item_id,
+        source.`InvoiceNo` as order_id,
+        invoices.`CustomerID` as customer_id,
+        source.`StockCode` as product_id,
+
+        ---------- numerics
+        source.`Quantity` as quantity,
+        source.`UnitPrice` * case when invoices.`Currency` = 'GBP' then 1 else rates.`Rate` end as unit_price,
+
+        ---------- timestamps and dates
+        invoices.`InvoiceDate` as ordered_at,
+        source.ds as load_date
+
+    from source
+    inner join invoices on invoices.`InvoiceNo` = source.`InvoiceNo` and invoices.ds = source.ds
+    left join rates
+        on rates.`Currency` = invoices.`Currency`
+        and cast(rates.`Day` as string) = {{ business_date('invoices.`InvoiceDate`') }}
+
+)
+
+select * from renamed
