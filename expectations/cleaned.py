@@ -66,6 +66,7 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_ORDERS, days, ("order_id", "ds"),
             at_least("amount", 0, "amounts are not negative"),
+            filled("amount", 0.0, "amounts are known"),
             one_of("channel", (*CHANNELS, "organic")),
             share("outlier", "is_amount_outlier", "is_amount_outlier", 0.10, "few amounts are outliers",
                   by_chance=True),
@@ -75,11 +76,13 @@ def suites(scope: Scope) -> list[Suite]:
             tables.CLEANED_ORDER_ITEMS, days, ("order_item_id", "ds"),
             at_least("quantity", 1, "quantities are at least 1"),
             at_least("unit_price", 0, "unit prices are not negative"),
+            filled("unit_price", 0.0, "unit prices are known"),
             optional=True,
         ),
         suite(
             tables.CLEANED_REVERSALS, days, ("reversal_id", "ds"),
             at_least("amount", 0, "reversed amounts are not negative"),
+            filled("amount", 0.0, "reversed amounts are known"),
             one_of("reversal_kind", ("cancelled", "returned")),
             optional=True,
         ),
