@@ -389,6 +389,12 @@ class _Proposal:
             )
         ) and (values := [v.upper() for v in table.values(one.name) if re.fullmatch("[A-Za-z]{3}", v)]):
             self.mapping.currency = max(set(values), key=values.count)
+            if others := sorted(set(values) - {self.mapping.currency}):
+                for model in self.mapping.models:
+                    if model.entity in ("orders", "order_items", "reversals") and table in (model.table, *model.also):
+                        model.note += (
+                            f" Amounts are added up as they stand, also those in {', '.join(others)}: convert them."
+                        )
 
     def _kept(self, prefix: str | None, key: Field | None, sign: Field | None, back: bool = False) -> str | None:
         if prefix:

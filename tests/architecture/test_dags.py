@@ -166,6 +166,12 @@ def test_only_sources_that_the_company_has_are_drawn(tmp_path, kinds, commands):
     assert list(commands) == [left for left, right in daily["edges"] if right == "gate_raw"]
 
 
+def test_the_page_of_a_shop_without_site_and_ads_shows_only_its_own_tasks(tmp_path):
+    daily = parse(tmp_path, MDP_COMPANY="corner-shop")["dags"]["daily"]["tasks"]
+    assert {"ingest.logs", "gate_raw", "score.segmentation", "export"} <= set(daily)
+    assert not {"ingest.crm", "score.ctr", "score.budget"} & set(daily)
+
+
 def test_models_scored_and_trained_are_those_of_the_declaration(parsed):
     import yaml
 

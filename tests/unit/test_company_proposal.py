@@ -99,6 +99,8 @@ def assert_is_the_shop(found):
     assert lines["order_item_id"] == "concat(InvoiceNo, '-', LineNo)"
     assert not found.questions
     assert found.currency == "GBP"
+    said = {m.entity for m in found.models if m.note.endswith("as they stand, also those in EUR: convert them.")}
+    assert said == {"orders", "order_items", "reversals"}
 
 
 @pytest.mark.parametrize("where", ["tables", "spool"])
