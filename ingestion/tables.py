@@ -58,7 +58,8 @@ class Field:
 @dataclass
 class Table:
     """A table: columns, at most SAMPLE_ROWS rows (numbers with a point, times in ISO 8601, None where nothing stands), its
-    key if the source says one, how many rows it has if that is known, and the keys of its feed.
+    key if the source says one, how many rows it has if that is known, the keys of its feed, and of a file's columns of times
+    the first and the last.
     """
 
     name: str
@@ -70,6 +71,8 @@ class Table:
     questions: list[Question] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     path: Path | None = None
+    spans: dict[str, tuple[str, str]] = field(default_factory=dict)
+    is_cut_by_blanks: bool = False  # such a file is written anew for its feed (write_comma_separated)
 
     def values(self, name: str) -> list[str]:
         """The values of a column in the sample, without those that are empty."""
@@ -140,11 +143,17 @@ def from_files(files: list[Path], answers: dict[str, str]) -> Table:
         one, reader = _field(name, called, head, [v.strip() for v in values], (decimal, thousands), found, answers)
         found.fields[called] = one
         readers.append((called, reader))
+    for n, (called, reader) in enumerate(readers):
+        if found.fields[called].is_time:
+            times = sorted(
+                filter(None, (reader(text) for text in {row[n].strip() for row in body if len(row) == width}))
+            )
+            found.spans[called] = (times[0], times[-1])
     for row in good[:SAMPLE_ROWS]:
         found.rows.append({called: reader(v.strip()) for (called, reader), v in zip(readers, row, strict=True)})
     if _twice(written):
         raise PlatformError(f"{files[0].name} has the column {_twice(written)!r} twice: give one of them another name")
-    again = delimiter == BLANKS
+    found.is_cut_by_blanks = again = delimiter == BLANKS
     found.feed = {"kind": "files", "directory": name, "pattern": f"{name}-{{date}}*.csv", "format": "csv"}
     if is_whole:
         found.feed["mode"] = "full"

@@ -88,6 +88,26 @@ def run(
     whole.run(ds, from_ds, dict(days=days, customers=customers, seed=seed, intensity=intensity))
 
 
+@app.command("try")
+def try_(
+    file: Annotated[Path, typer.Argument(help="a CSV of purchases: customer, time, amount")],
+    name: Annotated[str | None, typer.Option(help="of the folder made, try-<name> (default: the file's)")] = None,
+    timezone: Annotated[str | None, typer.Option(help="whose day is the business day: Europe/London")] = None,
+    country: Annotated[str | None, typer.Option(help="two letters: GB")] = None,
+    currency: Annotated[str | None, typer.Option(help="three letters: GBP")] = None,
+    answer: Annotated[list[str] | None, typer.Option("--answer", help="to a question: '<question>=<choice>'")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="go on as proposed, ask only what may never be assumed")] = False,
+) -> None:  # fmt: skip
+    """Run the whole path on one file of purchases, nothing declared: segments, value, who is fading, in a folder of its own."""
+    from mdp import company
+    from mdp.trial import try_file
+
+    try_file(
+        file, name=name, timezone=timezone, country=country, currency=currency, answers=answer or [], yes=yes,
+        ask=company.confirm if sys.stdin.isatty() else None,
+    )  # fmt: skip
+
+
 @app.command()
 def up() -> None:
     """Start the engine, Airflow, MLflow and the dbt docs, leave them running and print their links."""

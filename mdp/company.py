@@ -40,12 +40,41 @@ def new(
     names what is still open, or why there is no proposal; nothing is written then.
     """
     folder = (into or company.COMPANIES) / name
+    found = propose(
+        name, source, folder, timezone=timezone, country=country, currency=currency, answers=answers, yes=yes, ask=ask,
+        again=f"mdp company new {name} --from",
+    )  # fmt: skip
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    with new_company.named(folder):
+        marks = company.unreviewed()
+        Console(width=WIDTH, highlight=False).print(overview())
+    n_files = sum(path.is_file() for path in folder.rglob("*"))
+    print(f"{folder}: {n_files} files, {len(marks)} marks to review: take each `review` away when it is right")
+    if any(t.feed["kind"] == "jdbc" for t in found.tables):
+        connection = connection_of(name)
+        print(f"the database's address goes into .env: MDP_{connection.upper()}_URL, _USER, _PASSWORD")
+    else:
+        print("files are read from MDP_SPOOL_URI: <directory>/<table>-<day>.csv, as feeds.yml says")
+    shown = name if folder.parent == company.COMPANIES else folder
+    print(f"then: MDP_COMPANY={shown} mdp company check")
+    return folder
+
+
+def propose(
+    name: str, source: str, folder: Path, *, timezone: str | None, country: str | None, currency: str | None,
+    answers: list[str], yes: bool, ask: Callable[[str], str] | None, again: str,
+) -> mapping.Mapping:  # fmt: skip
+    """Write the folder of a proposed company and return what was found; as `new`, which says more.
+
+    `again` is the command, up to the source, by which what is open can be answered.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
         raise PlatformError(f"{name!r} is no name of a company's folder: small letters, digits, - and _, 40 at most")
     if folder.exists():
         raise PlatformError(f"{folder} exists: choose another name, or take that folder away first")
     known = _answers(answers)
-    domain = connection = re.sub(r"[^a-z0-9]", "", snake(name))
+    domain = connection = connection_of(name)
     while True:
         found, settings = _proposal(source, domain, known, timezone, country, currency)
         open_ = [q for q in found.questions if q.id not in known]
@@ -56,27 +85,18 @@ def new(
             break
         if ask is None:
             raise PlatformError(
-                "\n".join(["only you can say:", *(f"  {_asked(q)}" for q in open_), *_how(open_[0], name, source)])
+                "\n".join(["only you can say:", *(f"  {_asked(q)}" for q in open_), _how(open_[0], again, source)])
             )
         known |= {q.id: _answer(q, ask) for q in open_}
     if yes:
         found, settings = _proposal(source, domain, known, timezone, country, currency)
-    files = new_company.write(
-        folder, name, found, entities.contract(), domain=domain, connection=connection, settings=settings
-    )
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
-    with new_company.named(folder):
-        marks = company.unreviewed()
-        Console(width=WIDTH, highlight=False).print(overview())
-    print(f"{folder}: {len(files)} files, {len(marks)} marks to review: take each `review` away when it is right")
-    if any(t.feed["kind"] == "jdbc" for t in found.tables):
-        print(f"the database's address goes into .env: MDP_{connection.upper()}_URL, _USER, _PASSWORD")
-    else:
-        print("files are read from MDP_SPOOL_URI: <directory>/<table>-<day>.csv, as feeds.yml says")
-    shown = name if folder.parent == company.COMPANIES else folder
-    print(f"then: MDP_COMPANY={shown} mdp company check")
-    return folder
+    new_company.write(folder, name, found, entities.contract(), domain=domain, connection=connection, settings=settings)
+    return found
+
+
+def connection_of(name: str) -> str:
+    """The name of a proposed company's database, and the domain of its feeds."""
+    return re.sub(r"[^a-z0-9]", "", snake(name))
 
 
 def _proposal(source, domain, known, timezone, country, currency):
@@ -123,9 +143,9 @@ def _asked(question: tables.Question) -> str:
     return f"{question.id}: {question.text} ({' | '.join(question.choices)})"
 
 
-def _how(question: tables.Question, name: str, source: str) -> list[str]:
+def _how(question: tables.Question, again: str, source: str) -> str:
     shown = source if not ADDRESS.match(source) else "…"
-    return [f"answer by: mdp company new {name} --from {shown} --answer '{question.id}={question.choices[0]}'"]
+    return f"answer by: {again} {shown} --answer '{question.id}={question.choices[0]}'"
 
 
 def _answer(question: tables.Question, ask: Callable[[str], str]) -> str:
