@@ -66,7 +66,7 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_ORDERS, days, ("order_id", "ds"),
             at_least("amount", 0, "amounts are not negative"),
-            filled("amount", 0.0, "amounts are known"),
+            filled("amount", 0.0, "each amount in another currency has a rate of its day (fx_rates)"),
             one_of("channel", (*CHANNELS, "organic")),
             share("outlier", "is_amount_outlier", "is_amount_outlier", 0.10, "few amounts are outliers",
                   by_chance=True),
@@ -82,7 +82,7 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_REVERSALS, days, ("reversal_id", "ds"),
             at_least("amount", 0, "reversed amounts are not negative"),
-            filled("amount", 0.0, "reversed amounts are known"),
+            filled("amount", 0.0, "each amount in another currency has a rate of its day (fx_rates)"),
             one_of("reversal_kind", ("cancelled", "returned")),
             optional=True,
         ),
@@ -90,6 +90,7 @@ def suites(scope: Scope) -> list[Suite]:
             tables.CLEANED_CHANNEL_SPEND, days, ("channel", "ds"),
             *(() if is_closed else (volume(1, None, "the rebuilt days have spend"), newest("ds", scope.ds))),
             at_least("spend", 0, "spend is not negative"),
+            filled("spend", 0.0, "each booking in another currency has a rate of its day (fx_rates)"),
             one_of("channel", CHANNELS),
             optional=is_closed,
         ),

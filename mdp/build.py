@@ -77,6 +77,7 @@ def dbt_environment() -> dict[str, str]:
         "MDP_DBT_PACKAGES": str(_lay_out_company(conf.home / "dbt" / "packages")),
         "MDP_INPUT": json.dumps({entity: [asdict(each) for each in fed] for entity, fed in staged().items()}),
         "MDP_TZ": declared.timezone,
+        "MDP_CURRENCY": declared.currency,
         "MDP_LATE_DAYS": str(declared.late_days),
         "MDP_REACH_DAYS": str(declared.reach_days),
         "MDP_LOGGED_ATTRIBUTES": json.dumps(declared.logged_attributes),

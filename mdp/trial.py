@@ -79,7 +79,7 @@ def try_file(
     console.print(f"\n[bold]Took[/bold]  {time.monotonic() - began:.0f} s")
     console.print(
         f"[bold]Keep[/bold]  {folder} declares what the file holds, and is a company's folder as any other\n"
-        f"[bold]Next[/bold]  . {shlex.quote(str(place / 'env'))}   then `mdp warehouse start`, `mdp warehouse sql '…'`, `mdp up`\n"
+        f"[bold]Next[/bold]  . {shlex.quote(str(place / 'env'))}   then `mdp up`, `mdp warehouse sql 'select …'`\n"
         f"      the next day: the whole file, named by its day, beside {put}; then `mdp run`"
     )
     return place

@@ -92,7 +92,7 @@ def plan_over_optimum(plan: pd.DataFrame) -> dict:
     return {
         "true_return": true_return,
         "optimum_return": best,
-        "ratio": true_return / best,
+        "ratio": true_return / best if best else 1.0,  # with no money to spend every plan is the best
         "optimal_plan": dict(zip(plan["channel"], np.round(optimum, 2).tolist(), strict=True)),
     }
 

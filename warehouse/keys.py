@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import secrets
+import tempfile
 from pathlib import Path
 
 from warehouse import state
@@ -140,12 +141,14 @@ def _replace(path: Path, ring: bytes) -> None:
 
 def _write_beside(path: Path, content: bytes) -> Path:
     """The content on the disk in a new file (mode 0600) in the same directory; returns its path."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    handle, fresh = tempfile.mkstemp(
+        prefix=f"{path.name}.", dir=path.parent
+    )  # two feeds may be the first at the same time
+    with os.fdopen(handle, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    return fresh
+    return Path(fresh)
 
 
 def _blocks(path: Path) -> list[bytes]:

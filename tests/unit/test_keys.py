@@ -2,6 +2,8 @@
 
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -26,6 +28,19 @@ def test_the_first_use_makes_a_ring_of_one_block(ring):
     assert keys.key_path() == ring and keys.key_ids() == [first]
     assert (len(ring.read_bytes()), mode(ring), mode(ring.parent)) == (64, 0o600, 0o700)
     assert [path.name for path in ring.parent.iterdir()] == [ring.name]
+
+
+def test_feeds_that_are_the_first_at_the_same_time_find_one_ring(ring, monkeypatch):
+    together, write = threading.Barrier(4, timeout=20), keys._write_beside
+
+    def write_beside(*given):
+        together.wait()  # each of them has seen that there is none
+        return write(*given)
+
+    monkeypatch.setattr(keys, "_write_beside", write_beside)
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: keys.key_id(), range(4)))) == 1
+    assert [path.name for path in ring.parent.iterdir()] == [ring.name] and mode(ring) == 0o600
 
 
 def test_a_ring_grows_at_its_end(ring):

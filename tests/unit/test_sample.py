@@ -377,6 +377,8 @@ def test_no_plan_beats_the_optimum(live_in, tmp_path):
     assert truth.plan_over_optimum(best)["ratio"] == pytest.approx(1, abs=1e-4)  # the plan is in whole cents
     with pytest.raises(PlatformError, match="floors"):
         truth.plan_over_optimum(best.assign(budget=1.0))
+    nothing = {"spend": 0.0, "floor_spend": 0.0, "cap_spend": 0.0, "budget": 0.0}
+    assert truth.plan_over_optimum(best.assign(**nothing))["ratio"] == 1, "a closed month leaves nothing to plan"
 
 
 def test_missing_truth_says_so(live_in, tmp_path):

@@ -8,6 +8,7 @@ loaded as (
     select
         channel,
         spend,
+        currency,
         event_date,
         row_number() over (partition by spend_id order by load_date, event_date, channel, spend) as load_number
     from {{ ref('input__channel_spend') }}
@@ -17,10 +18,14 @@ loaded as (
 
 select
     channel,
-    cast(sum(spend) as decimal(18,2)) as spend,
+    -- a booking without a rate leaves the day without a sum
+    case when count(own_spend) = count(*) then cast(sum(own_spend) as decimal(18,2)) end as spend,
     count(*) as n_bookings,
     event_date as ds
 
-from loaded
-where load_number = 1
+from (
+    select *, {{ in_own_currency('spend') }} as own_spend
+    from {{ with_rates('loaded') }}
+    where load_number = 1
+) converted
 group by channel, event_date

@@ -13,10 +13,21 @@ loaded as (
         ordered_at,
         channel,
         amount,
+        currency,
         event_date,
         row_number() over (partition by order_id order by load_date, updated_at, amount, customer_id, channel) as load_number
     from {{ ref('input__orders') }}
     where {{ loaded_for_the_range() }}
+
+),
+
+converted as (
+
+    select
+        *,
+        {{ in_own_currency('amount') }} as own_amount
+    from {{ with_rates('loaded') }}
+    where load_number = 1
 
 )
 
@@ -25,9 +36,10 @@ select
     customer_id,
     ordered_at,
     channel,
-    amount,
-    amount <= 0 or amount > {{ var('amount_outlier') }} as is_amount_outlier,
+    own_amount as amount,
+    amount as original_amount,
+    {{ currency_of_row() }} as currency,
+    own_amount <= 0 or own_amount > {{ var('amount_outlier') }} as is_amount_outlier,
     event_date as ds
 
-from loaded
-where load_number = 1
+from converted

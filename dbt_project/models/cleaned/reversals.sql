@@ -14,6 +14,7 @@ loaded as (
         customer_id,
         reversal_kind,
         amount,
+        currency,
         reversed_at,
         event_date,
         row_number() over (partition by reversal_id order by load_date, reversed_at, amount) as load_number
@@ -28,9 +29,11 @@ select
     order_item_id,
     customer_id,
     reversal_kind,
-    amount,
+    {{ in_own_currency('amount') }} as amount,
+    amount as original_amount,
+    {{ currency_of_row() }} as currency,
     reversed_at,
     event_date as ds
 
-from loaded
+from {{ with_rates('loaded') }}
 where load_number = 1

@@ -1,0 +1,1 @@
+{{ entity('fx_rates') }}
