@@ -101,7 +101,7 @@ class _Proposal:
     # -- which table is what ------------------------------------------------------------------------------------------
 
     def propose(self) -> None:
-        roles = {table.name: self._role(table) for table in self.tables}
+        roles = self.roles = {table.name: self._role(table) for table in self.tables}
         orders = [t for t in self.tables if roles[t.name] in ("orders", "both")]
         lines = [t for t in self.tables if roles[t.name] == "order_items"]
         for table in orders:
@@ -392,9 +392,14 @@ class _Proposal:
             if others := sorted(set(values) - {self.mapping.currency}):
                 for model in self.mapping.models:
                     if model.entity in ("orders", "order_items", "reversals") and table in (model.table, *model.also):
-                        model.note += (
-                            f" Amounts are added up as they stand, also those in {', '.join(others)}: convert them."
-                        )
+                        model.note += f" {self._converted(model, others)}"
+
+    def _converted(self, model: Model, others: list[str]) -> str:
+        if model.entity == "order_items":
+            return f"Prices stay in their own currency, also {', '.join(others)}."
+        if "fx_rates" in self.roles.values():
+            return f"Amounts in {', '.join(others)} become {self.mapping.currency} at the rate of their day (fx_rates)."
+        return f"Amounts in {', '.join(others)} have no rate: feed fx_rates, else their days stop at the gate."
 
     def _kept(self, prefix: str | None, key: Field | None, sign: Field | None, back: bool = False) -> str | None:
         if prefix:
