@@ -37,7 +37,8 @@ def test_the_days_are_those_of_the_purchases_in_the_company_s_zone(file, first, 
     file.write_text(PURCHASES.format(first, last).replace("bought at", "order time"))
     folder = file.parent / "made"
     found = company.propose(
-        "made", str(file), folder, timezone="Europe/Berlin", country="DE", currency="EUR", answers=[], yes=True, ask=None, again=""
+        "made", str(file), folder, timezone="Europe/Berlin", country="DE", currency="EUR", answers=[], yes=True, ask=None,
+        again="",
     )  # fmt: skip
     with new_company.named(folder):
         assert trial.days_of(found) == days
