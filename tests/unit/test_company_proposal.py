@@ -99,7 +99,11 @@ def assert_is_the_shop(found):
     assert lines["order_item_id"] == "concat(InvoiceNo, '-', LineNo)"
     assert not found.questions
     assert found.currency == "GBP"
-    said = {m.entity for m in found.models if m.note.endswith("Amounts in EUR become GBP at the rate of their day (fx_rates).")}
+    said = {
+        m.entity
+        for m in found.models
+        if m.note.endswith("Amounts in EUR become GBP at the rate of their day (fx_rates).")
+    }
     assert said == {"orders", "reversals"}
     assert all("currency" in m.columns for m in found.models if m.entity in said)
 
