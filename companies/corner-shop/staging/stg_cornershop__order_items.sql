@@ -14,12 +14,6 @@ invoices as (
 
 ),
 
-rates as (
-
-    select * from {{ source('raw', 'cornershop__exchange_rates') }}
-
-),
-
 renamed as (
 
     select
@@ -31,7 +25,7 @@ renamed as (
 
         ---------- numerics
         source.`Quantity` as quantity,
-        source.`UnitPrice` * case when invoices.`Currency` = 'GBP' then 1 else rates.`Rate` end as unit_price,
+        source.`UnitPrice` as unit_price,
 
         ---------- timestamps and dates
         invoices.`InvoiceDate` as ordered_at,
@@ -39,9 +33,6 @@ renamed as (
 
     from source
     inner join invoices on invoices.`InvoiceNo` = source.`InvoiceNo` and invoices.ds = source.ds
-    left join rates
-        on rates.`Currency` = invoices.`Currency`
-        and cast(rates.`Day` as string) = {{ business_date('invoices.`InvoiceDate`') }}
 
 )
 

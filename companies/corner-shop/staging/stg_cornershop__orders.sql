@@ -1,18 +1,12 @@
 {#-
   Invoices as orders. What an invoice takes back (a line of less than nothing) is a reversal, so an order never is below zero;
-  an invoice that only takes back (bad debt) is no order. Euros become pounds at the rate of the invoice's day.
+  an invoice that only takes back (bad debt) is no order.
 -#}
 with
 
 source as (
 
     select * from {{ source('raw', 'cornershop__invoices') }} where `InvoiceNo` not like 'C%'
-
-),
-
-rates as (
-
-    select * from {{ source('raw', 'cornershop__exchange_rates') }}
 
 ),
 
@@ -32,8 +26,11 @@ renamed as (
         sold.order_id,
         source.`CustomerID` as customer_id,
 
+        ---------- strings
+        source.`Currency` as currency,
+
         ---------- numerics
-        sold.amount * case when source.`Currency` = 'GBP' then 1 else rates.`Rate` end as amount,
+        sold.amount,
 
         ---------- timestamps and dates
         source.`InvoiceDate` as ordered_at,
@@ -41,9 +38,6 @@ renamed as (
 
     from source
     inner join sold on sold.order_id = source.`InvoiceNo` and sold.load_date = source.ds
-    left join rates
-        on rates.`Currency` = source.`Currency`
-        and cast(rates.`Day` as string) = {{ business_date('source.`InvoiceDate`') }}
 
 )
 

@@ -17,12 +17,6 @@ invoices as (
 
 ),
 
-rates as (
-
-    select * from {{ source('raw', 'cornershop__exchange_rates') }}
-
-),
-
 renamed as (
 
     select
@@ -33,9 +27,10 @@ renamed as (
 
         ---------- strings
         case when source.`InvoiceNo` like 'C%' then 'cancelled' else 'returned' end as reversal_kind,
+        invoices.`Currency` as currency,
 
         ---------- numerics
-        -source.`Quantity` * source.`UnitPrice` * case when invoices.`Currency` = 'GBP' then 1 else rates.`Rate` end as amount,
+        -source.`Quantity` * source.`UnitPrice` as amount,
 
         ---------- timestamps and dates
         invoices.`InvoiceDate` as reversed_at,
@@ -43,9 +38,6 @@ renamed as (
 
     from source
     inner join invoices on invoices.`InvoiceNo` = source.`InvoiceNo` and invoices.ds = source.ds
-    left join rates
-        on rates.`Currency` = invoices.`Currency`
-        and cast(rates.`Day` as string) = {{ business_date('invoices.`InvoiceDate`') }}
 
 )
 
