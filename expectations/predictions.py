@@ -17,7 +17,7 @@ from expectations.rules import (
     volume,
 )  # fmt: skip
 from expectations.scope import CHANNELS, Scope
-from warehouse import tables
+from warehouse import parts, tables
 from warehouse.company import company
 
 SEGMENTS = ("champions", "loyal", "promising", "at_risk", "dormant")
@@ -95,12 +95,14 @@ def _ctr(scope: Scope) -> Suite:
 
 
 def _churn(scope: Scope) -> Suite:
+    has_no_contracts = tables.LABELS_CUSTOMER_LIFETIME in parts.off()  # then it is a model of purchases that scores
     columns = "survival_30d, survival_60d, survival_90d, churn_risk_30d, drivers, best_contact_date, model_version"
     frame = _scored(
-        tables.FEATURES_CUSTOMER_DAY, tables.PREDICTIONS_CHURN, "customer_id", columns, scope.ds, where="is_member"
-    )
+        tables.FEATURES_CUSTOMER_DAY, tables.PREDICTIONS_CHURN, "customer_id", columns, scope.ds,
+        where="n_order_days_total > 0" if has_no_contracts else "is_member",
+    )  # fmt: skip
     rules = (
-        *_complete("churn_risk_30d", "member"),
+        *_complete("churn_risk_30d", "customer" if has_no_contracts else "member"),
         *_probability("survival_30d"),
         *_probability("survival_90d"),
         *_probability("churn_risk_30d"),

@@ -20,8 +20,9 @@ from ingestion.feeds import load_feeds
 from ingestion.targets import load_targets
 from mdp import stack, warm
 from mdp.airflow import Airflow
+from ml.models import load_models
 from sample import generator
-from warehouse import dates, engine, leases, stages, state, supervise
+from warehouse import dates, engine, leases, parts, stages, state, supervise
 from warehouse.company import check_home, check_reviewed, company
 from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
@@ -70,7 +71,7 @@ def run(ds: str | None, from_ds: str | None, sample_options: dict) -> None:
             target, history = _prepare(ds, from_ds, sample_options, timing)
             if history:
                 _dag("history", f"history__{history[1]}", {"from": history[0], "to": history[1]}, history[1], timing)
-            if state.newest("gate_features") is None:
+            if history is None and state.newest("gate_features") is None:
                 _note_first_day(target)
             elif trained_on := _training_day():
                 asked = {"ds": trained_on, "missing": True}
@@ -186,7 +187,9 @@ def _training_day() -> str | None:
     could name none.
     """
     newest = state.newest("gate_features")
-    for model in set(stages.models()) - state.promoted_models():
+    never = parts.off()
+    possible = {model for model in load_models() if f"predictions.{model}" not in never}
+    for model in possible - state.promoted_models():
         off = state.last_off(f"train.{model}")
         if off is None or (off.possible_from or newest) <= newest:
             return newest

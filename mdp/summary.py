@@ -12,6 +12,7 @@ from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
 
+METRICS = {"auc": "AUC", "c_index": "c-index"}
 CONTACT_SOON_DAYS = 7
 SHOWN = 20  # feeds, or channels of the plan, that are named; the others are summed up
 
@@ -194,12 +195,13 @@ def _models(day: Day) -> str:
     lines += [f"           {name.removeprefix('predictions.')} is off: {off}" for name, off in day.off.items()
               if name.startswith(tables.PREDICTIONS)]  # fmt: skip
     for name, words, mine, best, whose in (
-        ("ctr", "click prediction: AUC", "auc", "bayes_auc", "the best possible (Bayes)"),
-        ("churn", "churn prediction: c-index", "cindex", "oracle_cindex", "an oracle"),
+        ("ctr", "click prediction", "auc", "bayes_auc", "the best possible (Bayes)"),
+        ("churn", "churn prediction", "cindex", "oracle_cindex", "an oracle"),
     ):
         row = day.models[name]
         if row["champion"] is None:
             continue  # it is off, which is said above
+        words = f"{words}: {METRICS.get(row['metric'], row['metric'])}"
         note = "  [yellow](only the baseline so far)[/yellow]" if row["is_baseline"] else ""
         if mine in t:
             lines.append(f"           {words} {t[mine]:.3f}, {whose} reaches {t[best]:.3f}{note}")
@@ -247,8 +249,9 @@ def _advice(day: Day) -> str:
         )
     if day.contacts.get("soon"):
         advice.append(
-            f"Contact {day.contacts['soon']:,} of {day.contacts['n']:,} members within {CONTACT_SOON_DAYS} days: their risk "
-            "of leaving is about to pass the line; the dates stand in the CRM table mdp_churn_risk"
+            f"Contact {day.contacts['soon']:,} of {day.contacts['n']:,} {_who()} within {CONTACT_SOON_DAYS} days: "
+            f"{'their silence' if _who() == 'customers' else 'their risk of leaving'} is about to pass the line; the dates "
+            f"stand in {tables.PREDICTIONS_CHURN}"
         )
     moves = sorted(((float(r.spend) - r.spent, r.channel) for r in day.plan if r.spent), reverse=True)
     if moves and moves[0][0] > 0 > moves[-1][0]:
@@ -261,6 +264,11 @@ def _advice(day: Day) -> str:
     if day.exports:
         advice.append(f"Audiences with consent: {settings().exports_dir}/{day.ds}/")
     return "[bold]What to do[/bold]\n" + "\n".join(f"         • {line.rstrip('.')}." for line in advice)
+
+
+def _who() -> str:
+    """Whom the churn model is about: members, or customers who have no contract to end."""
+    return "customers" if tables.LABELS_CUSTOMER_LIFETIME in parts.off() else "members"
 
 
 def _money(amount, width: int = 0) -> str:

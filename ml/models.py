@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, validate_call
 
+from warehouse import parts
 from warehouse.declarations import line_of, read
 from warehouse.errors import PlatformError
 
@@ -43,7 +44,7 @@ class Label(_Strict):
 class Split(_Strict):
     """Which days fit and which evaluate; see ml/splits.py."""
 
-    kind: Literal["days", "snapshot", "followup"]
+    kind: Literal["days", "snapshot", "followup", "purchases"]
     train_days: int = Field(default=1, ge=1)
     holdout_days: int = Field(default=0, ge=0)
     outcome_days: int = Field(default=0, ge=0)
@@ -79,9 +80,14 @@ class Score(_Strict):
 
 
 class ModelSpec(_Strict):
-    """One block of models.yml; `name` is the block's key and the name of the model's file in ml/."""
+    """One block of models.yml; `name` is the block's key, `code` the name of the model's file in ml/.
+
+    `instead_of` names the model whose place it takes in a company that has not the data for that one's labels.
+    """
 
     name: str
+    code: str = ""
+    instead_of: str | None = None
     description: str
     params: dict[str, Any] = {}
     features: Features
@@ -96,7 +102,19 @@ class ModelSpec(_Strict):
 
 
 def load_models(path: Path = MODELS_FILE) -> dict[str, ModelSpec]:
-    """All specifications by name, in the file's order. PlatformError names file, key, allowed keys and line."""
+    """The company's models by name, in the file's order. PlatformError names file, key, allowed keys and line."""
+    specs = {name: spec.model_copy(update={"code": name}) for name, spec in read_models(path).items()}
+    off = parts.off()
+    for other in [spec for spec in specs.values() if spec.instead_of]:
+        del specs[other.name]
+        place = specs[other.instead_of]
+        if place.label.table in off:
+            specs[place.name] = other.model_copy(update={"name": place.name})
+    return specs
+
+
+def read_models(path: Path = MODELS_FILE) -> dict[str, ModelSpec]:
+    """All blocks by name, whatever the company has."""
     return read(path, "model", ModelSpec.model_validate, _explain)
 
 
@@ -109,8 +127,8 @@ def get_model(name: str) -> ModelSpec:
 
 
 def import_model(spec: ModelSpec) -> ModuleType:
-    """The module ml.<name> with the model's make_estimator, make_baseline, evaluate and plot."""
-    return importlib.import_module(f"ml.{spec.name}")
+    """The module ml.<code> with the model's make_estimator, make_baseline, evaluate and plot."""
+    return importlib.import_module(f"ml.{spec.code}")
 
 
 def build_estimator(spec: ModelSpec):
@@ -121,7 +139,7 @@ def build_estimator(spec: ModelSpec):
     except ValidationError as error:
         allowed, faults = ", ".join(inspect.signature(make).parameters), []
         for fault in error.errors():
-            place = [spec.name, "params", *fault["loc"]]
+            place = [spec.code, "params", *fault["loc"]]
             key, line = ".".join(map(str, place)), line_of(MODELS_FILE, place)
             said = f"{key}: {fault['msg'].lower()}. Correct this key"
             if fault["type"] == "unexpected_keyword_argument":
@@ -148,4 +166,4 @@ def _model_below(model: type[_Strict], part: str | int) -> type[_Strict]:
 
 
 def _known_keys(model: type[_Strict]) -> str:
-    return ", ".join(key for key in model.model_fields if key != "name" or model is not ModelSpec)
+    return ", ".join(key for key in model.model_fields if key not in ("name", "code") or model is not ModelSpec)

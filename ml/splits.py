@@ -34,7 +34,7 @@ def _days_to_mature(spec: ModelSpec, late_days: int) -> int:
 
 def refuse_too_young(spec: ModelSpec, first: str, ds: str, late_days: int) -> None:
     """Raise NotYet with the first possible day if, with rows since `first`, none is left on ds to fit or to judge on."""
-    n_after = {"days": spec.split.holdout_days, "snapshot": 0, "followup": 1}[spec.split.kind]
+    n_after = {"days": spec.split.holdout_days, "snapshot": 0, "followup": 1, "purchases": 1}[spec.split.kind]
     possible_from = shift(first, _days_to_mature(spec, late_days) + n_after)
     if ds < possible_from:
         days = days_between(first, possible_from) + 1

@@ -24,6 +24,7 @@ from ml.splits import (
     refuse_too_young,
     split_days,
     split_followup,
+    split_purchases,
     split_snapshot,
 )
 from warehouse import parts, stages, state
@@ -93,6 +94,10 @@ def _split(spec: ModelSpec, ds: str, last: str, champion_reads: list[str]) -> tu
     if spec.split.kind == "snapshot":
         rows = _to_pandas(spec, _read(spec.features.table, last, last, columns, ds))
         return split_snapshot(spec, rows, last, _read_past(spec, ds, last, columns))
+    if spec.split.kind == "purchases":
+        cutoff = followup_cutoff(spec, state.fact("first_day") or last, last)
+        then, now = (_to_pandas(spec, _read(spec.features.table, day, day, columns, ds)) for day in (cutoff, last))
+        return split_purchases(spec, then, now, cutoff, last)
     labels = [*spec.features.key, "ds", *spec.label.columns]
     if spec.split.kind == "followup":
         first = state.fact("first_day") or last

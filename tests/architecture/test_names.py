@@ -72,7 +72,7 @@ def test_segments_and_channels_are_written_alike():
 def test_models_read_features_and_write_predictions_that_exist(manifest):
     known = dbt_tables(manifest)
     declared = yaml.safe_load((PROJECT / "ml" / "models.yml").read_text())
-    assert set(declared) == {"segmentation", "ctr", "churn", "budget"}
+    assert set(declared) == {"segmentation", "ctr", "churn", "bgnbd", "budget"}
     for name, spec in declared.items():
         for side in ("features", "label"):
             if side not in spec:

@@ -51,7 +51,8 @@ activity as (
     select
         customer_activity.*,
         cast(revenue * 100 as bigint) as revenue_cents,
-        cast((revenue - reversed_amount) * 100 as bigint) as net_revenue_cents
+        cast((revenue - reversed_amount) * 100 as bigint) as net_revenue_cents,
+        case when n_orders > 0 then 1 else 0 end as is_order_day
     from {{ ref('customer_activity') }} customer_activity
     where ds between '{{ shift_ds(from_ds(), -90) }}' and '{{ to_ds() }}'
 
@@ -89,8 +90,10 @@ changes as (
         sum(in_30d * revenue_cents) as revenue_30d_cents,
         sum(in_90d * revenue_cents) as revenue_90d_cents,
         sum(in_range * n_orders) as n_orders_total,
+        sum(in_range * is_order_day) as n_order_days_total,
         sum(in_range * net_revenue_cents) as revenue_total_cents,
-        max(case when in_range = 1 and n_orders > 0 then change_date end) as last_order_date
+        min(case when in_range * is_order_day = 1 then change_date end) as first_order_date,
+        max(case when in_range * is_order_day = 1 then change_date end) as last_order_date
     from entering_and_leaving
     where change_date <= '{{ to_ds() }}'
     group by customer_id, case when change_date < '{{ from_ds() }}' then '{{ from_ds() }}' else change_date end
@@ -101,7 +104,7 @@ changes as (
     select
         customer_id, '{{ from_ds() }}' as ds,
         0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-        n_orders_total, cast(revenue_total * 100 as bigint), last_order_date
+        n_orders_total, n_order_days_total, cast(revenue_total * 100 as bigint), first_order_date, last_order_date
     from {{ totals }}
     where ds = '{{ shift_ds(from_ds(), -1) }}'
     {%- endif %}
@@ -113,8 +116,8 @@ calendar_and_changes as (
     select
         customer_id, ds, 1 as is_calendar, {{ described | join(', ') }}, 0 as n_views_7d, 0 as n_views_30d, 0 as n_searches_30d, 0 as n_favourites_30d,
         0 as n_carts_30d, 0 as n_active_days_30d, 0 as visit_ms_30d, 0 as n_orders_30d, 0 as n_orders_90d,
-        0 as revenue_30d_cents, 0 as revenue_90d_cents, 0 as n_orders_total, 0 as revenue_total_cents,
-        cast(null as string) as last_order_date
+        0 as revenue_30d_cents, 0 as revenue_90d_cents, 0 as n_orders_total, 0 as n_order_days_total, 0 as revenue_total_cents,
+        cast(null as string) as first_order_date, cast(null as string) as last_order_date
     from calendar
 
     union all
@@ -122,7 +125,8 @@ calendar_and_changes as (
     select
         customer_id, ds, 0, {% for column in described %}null, {% endfor %}n_views_7d, n_views_30d, n_searches_30d, n_favourites_30d,
         n_carts_30d, n_active_days_30d, visit_ms_30d, n_orders_30d, n_orders_90d,
-        revenue_30d_cents, revenue_90d_cents, n_orders_total, revenue_total_cents, last_order_date
+        revenue_30d_cents, revenue_90d_cents, n_orders_total, n_order_days_total, revenue_total_cents, first_order_date,
+        last_order_date
     from changes
 
 ),
@@ -139,10 +143,11 @@ windows as (
         {%- for measure in [
             'n_views_7d', 'n_views_30d', 'n_searches_30d', 'n_favourites_30d', 'n_carts_30d', 'n_active_days_30d',
             'visit_ms_30d', 'n_orders_30d', 'n_orders_90d', 'revenue_30d_cents', 'revenue_90d_cents', 'n_orders_total',
-            'revenue_total_cents',
+            'n_order_days_total', 'revenue_total_cents',
         ] %}
         sum({{ measure }}) {{ running }} as {{ measure }},
         {%- endfor %}
+        min(first_order_date) {{ running }} as first_order_date,
         max(last_order_date) {{ running }} as last_order_date
     from calendar_and_changes
 
@@ -153,9 +158,12 @@ select
     {%- for column in described %}
     windows.{{ column }},
     {%- endfor %}
+    windows.first_order_date,
     windows.last_order_date,
+    datediff(windows.ds, windows.first_order_date) as since_first_order_days,
     datediff(windows.ds, windows.last_order_date) as recency_days,
     cast(windows.n_orders_total as bigint) as n_orders_total,
+    cast(windows.n_order_days_total as bigint) as n_order_days_total,
     cast(windows.revenue_total_cents / 100 as decimal(18,2)) as revenue_total,
     cast(windows.n_orders_30d as bigint) as n_orders_30d,
     cast(windows.n_orders_90d as bigint) as n_orders_90d,
