@@ -15,7 +15,7 @@ from expectations.rules import (
     volume,
 )  # fmt: skip
 from expectations.scope import CHANNELS, PLANS, Scope
-from warehouse import tables
+from warehouse import parts, tables
 from warehouse.company import company
 
 EVENT_TYPES = ("view", "search", "favourite", "add_to_cart", "remove_from_cart", "purchase")
@@ -100,7 +100,8 @@ def suites(scope: Scope) -> list[Suite]:
             share("future_customer", "registered_date", f"registered_date > '{scope.ds}'", 0.0,
                   "nobody registers in the future"),
             one_of("membership_plan", PLANS),
-            filled("has_marketing_consent", 0.0, "the consent to marketing is known"),
+            *((filled("has_marketing_consent", 0.0, "the consent to marketing is known"),)
+              if parts.has("customers.has_marketing_consent") else ()),
             share("clear_phone", "phone_mask", "phone_mask not like '%****%'", 0.0, "phones are masked"),
         ),
         suite(

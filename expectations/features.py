@@ -20,7 +20,7 @@ from expectations.rules import (
     volume,
 )  # fmt: skip
 from expectations.scope import CHANNELS, PLANS, Scope
-from warehouse import tables
+from warehouse import parts, tables
 
 GENDERS = ("unknown", "female", "male")
 AGE_BANDS = ("unknown", "<25", "25-34", "35-44", "45-54", "55+")
@@ -35,7 +35,9 @@ def suites(scope: Scope) -> list[Suite]:
 
     n_customers = scope.n_rows("crm__customers")
     no_events, no_ads, few_orders = (scope.may_be_silent(f) for f in ("web__events", "ads__events", "crm__orders"))
-    even = 1 / scope.n_days  # share of the rows that each day has in a table with one row per customer and day
+    even = 1 / min(
+        scope.n_days, parts.dense_days() or scope.n_days
+    )  # share of the rows that each day has in a table with one row per customer and day
     return [
         suite(
             tables.FEATURES_CUSTOMER_DAY, ("customer_id", "ds"),

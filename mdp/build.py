@@ -79,6 +79,7 @@ def dbt_environment() -> dict[str, str]:
         "MDP_TZ": declared.timezone,
         "MDP_CURRENCY": declared.currency,
         "MDP_LATE_DAYS": str(declared.late_days),
+        "MDP_DENSE_DAYS": str(parts.dense_days() or 0),
         "MDP_REACH_DAYS": str(declared.reach_days),
         "MDP_LOGGED_ATTRIBUTES": json.dumps(declared.logged_attributes),
         "MDP_PAID_CHANNELS": json.dumps(declared.paid_channels),

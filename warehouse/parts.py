@@ -13,7 +13,7 @@ is. A feed that is declared and brings nothing is no reason to be off: that is f
 import functools
 
 from warehouse import entities
-from warehouse.company import Staged, folder, staged
+from warehouse.company import Staged, company, folder, staged
 from warehouse.declarations import read_blocks
 from warehouse.settings import PROJECT
 
@@ -43,6 +43,20 @@ def _blocks(kind: str) -> list[tuple[str, dict]]:
 
 def _alias(block: dict) -> str:
     return (block.get("config") or {}).get("alias", block["name"])
+
+
+def has(wanted: str) -> bool:
+    """Whether something feeds an entity, or a column of it (`customers.city`)."""
+    return _lacks(wanted, staged()) is None
+
+
+def dense_days() -> int | None:
+    """For how many days a run writes a row for each customer, also the silent ones; None: for all of its days.
+
+    Where customers are known from orders alone they may be many, and gone for long. No model looks further back than 90
+    days before the last that is complete.
+    """
+    return None if staged()["customers"] else 100 + company().late_days
 
 
 def excluded() -> list[str]:

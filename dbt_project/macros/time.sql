@@ -76,6 +76,11 @@
   {{ return(env_var('MDP_LATE_DAYS', '3') | int) }}
 {%- endmacro %}
 
+{#- How many days a run writes a row for each customer who is known from orders alone. -#}
+{% macro dense_days() -%}
+  {{ return(env_var('MDP_DENSE_DAYS', '100') | int) }}
+{%- endmacro %}
+
 {#- The calendar day of a UTC timestamp in the company's time zone, 'YYYY-MM-DD'. -#}
 {% macro business_date(timestamp) -%}
   cast(to_date(from_utc_timestamp({{ timestamp }}, '{{ env_var("MDP_TZ", "Asia/Shanghai") }}')) as string)

@@ -9,12 +9,57 @@
   <attribute>_as_of says which day the value is of: ds, or a later one where a load has to stand in for days before it that
   no log tells of. It is the same for all customers of a day, so that leaving such values out tells nothing of anybody. Who
   came into the source only after the day has none: nothing was known of them.
+
+  A company without a table of customers has those whom its orders name, each from the first order on; nothing else is known of
+  them. They are carried on from the day before; of a long history only the last days have them all (parts.dense_days).
 -#}
 {%- set attributes = {
     'gender': 'string', 'birth_year': 'int', 'city': 'string', 'membership_plan': 'string', 'membership_expires_at': 'timestamp',
 } %}
 {%- set logged = logged_attributes() %}
 {%- set facts = ['registered_date', 'acquisition_channel', 'membership_cancelled_at'] %}
+{%- if not fed_by('customers') %}
+{%- set first = [from_ds(), shift_ds(to_ds(), 1 - dense_days())] | max %}
+{%- set yesterday = running_totals_of(this) %}
+with
+
+known as (
+
+    select customer_id, min(registered_date) as registered_date
+    from (
+        select customer_id, ds as registered_date
+        from {{ ref('orders') }}
+        where ds between '{{ from_ds() }}' and '{{ to_ds() }}' and customer_id is not null
+        {%- if has_day_before(yesterday) %}
+
+        union all
+
+        select customer_id, registered_date
+        from {{ yesterday }}
+        where ds = '{{ shift_ds(from_ds(), -1) }}'
+        {%- endif %}
+    ) seen
+    group by customer_id
+
+)
+
+select
+    customer_id,
+    registered_date,
+    cast(null as string) as acquisition_channel,
+    cast(null as timestamp) as membership_cancelled_at,
+    {%- for attribute, kind in attributes.items() %}
+    cast(null as {{ kind }}) as {{ attribute }},
+    {%- endfor %}
+    {%- for attribute in attributes %}
+    day as {{ attribute }}_as_of,
+    {%- endfor %}
+    day as ds
+
+from known
+lateral view explode({{ days_array(first, to_ds()) }}) days as day
+where registered_date <= day
+{%- else %}
 with
 
 loaded as (
@@ -98,3 +143,4 @@ select
 from walked_back
 cross join logged_since
 where walked_back.is_day = 1
+{%- endif %}

@@ -40,6 +40,7 @@ facts as (
         1, amount, 0, cast(0 as decimal(18,2))
     from {{ ref('orders') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
+        and customer_id is not null
 
     union all
 
@@ -48,6 +49,7 @@ facts as (
         0, cast(0 as decimal(18,2)), 1, amount
     from {{ ref('reversals') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
+        and customer_id is not null
 
 )
 
