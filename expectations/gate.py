@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from expectations import report, validate
-from expectations.rules import NOT_JUDGED
+from expectations import own, raw, report, validate
+from expectations.rules import NOT_JUDGED, WARNS
 from expectations.scope import Scope, make_scope
 from expectations.validate import Verdict
 from warehouse import ops, parts, stages, state
@@ -19,7 +19,8 @@ from warehouse.errors import PlatformError, unknown
 
 # Gate → what to do when it stops the run; the gate itself is run again afterwards.
 REMEDIES = {
-    "raw": "Have the source mended and take its data again with `mdp ingest {range}`",
+    "raw": "Have the source mended and take its data again with `mdp ingest {range}` (a day on which the company was shut "
+    "is one of `closed` in company.yml)",
     "cleaned": "Mend the model in dbt_project/models/cleaned and run `mdp build cleaned {range}`",
     "features": "Mend the model in dbt_project/models/features and run `mdp build features {range}`",
     "predictions": "Look at the model (`mdp model show <model>`), go back with `mdp model rollback <model>` if a new "
@@ -48,10 +49,13 @@ class GateResult:
     def __str__(self) -> str:
         n_tables = len({v.table for v in self.verdicts})
         unjudged = [v for v in self.verdicts if v.outcome == NOT_JUDGED]
+        warning = [v for v in self.verdicts if v.outcome == WARNS]
+        n_passed = len(self.verdicts) - len(unjudged) - len(warning)
         lines = [
-            f"gate {self.gate} {self.ds}: {len(self.verdicts) - len(unjudged)} rules on {n_tables} tables passed in "
+            f"gate {self.gate} {self.ds}: {n_passed} rules on {n_tables} tables passed in "
             f"{self.seconds:.1f} s → {self.report}",
             *_few([f"  {v.table}, rule {v.rule}: {v.observed}" for v in unjudged]),
+            *_few([f"  {v.table}, rule {v.rule}: {v.observed}; expected {v.words}: {v.expected}" for v in warning]),
             *(f"  off  {one.stage}: {one}" for one in self.off),
         ]
         return "\n".join(lines)
@@ -79,8 +83,8 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
     range_ = f"--ds {ds}" + (f" --from {from_ds}" if from_ds else "")
     stages.require(f"gate_{gate}", ds, from_ds)
     scope = make_scope(gate, ds, from_ds)
-    off = _off(gate, ds)
-    suites = importlib.import_module(f"expectations.{gate}").suites(scope)
+    off = _off(gate, scope)
+    suites = own.add(importlib.import_module(f"expectations.{gate}").suites(scope), scope)
     suites = [suite for suite in suites if suite.table not in {one.stage for one in off}]
     verdicts = tuple(validate.judge(suites, is_small=scope.n_loaded() < SMALL_ROWS))
     state.record_verdicts(ds, gate, [v.row() for v in verdicts])
@@ -102,8 +106,11 @@ def _few(lines: list[str]) -> list[str]:
     return lines[:SHOWN] + ([f"  and {len(lines) - SHOWN:,} more"] if lines[SHOWN:] else [])
 
 
-def _off(gate: str, ds: str) -> list[state.Off]:
-    """What has nothing to be judged: what the company cannot have, and of predictions what cannot be yet."""
+def _off(gate: str, scope: Scope) -> list[state.Off]:
+    """What has nothing to be judged: feeds not loaded, what the company cannot have, and of predictions what cannot be yet."""
+    ds = scope.ds
+    if gate == "raw":
+        return [state.Off(table, ds, f"not fed: no load of {ds}", None) for table in raw.not_loaded(scope)]
     declared = [state.Off(table, ds, why, None) for table, why in parts.off().items() if table.startswith(f"{gate}.")]
     found = {one.stage: one for one in declared} | (state.off(ds) if gate == "predictions" else {})
     return list(found.values())

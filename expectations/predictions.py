@@ -16,7 +16,7 @@ from expectations.rules import (
     total,
     volume,
 )  # fmt: skip
-from expectations.scope import CHANNELS, Scope
+from expectations.scope import Scope
 from warehouse import parts, tables
 from warehouse.company import company
 
@@ -117,16 +117,17 @@ def _churn(scope: Scope) -> Suite:
 
 def _budget(scope: Scope) -> Suite:
     frame = f"select * from {tables.PREDICTIONS_BUDGET} where ds = '{scope.ds}'"
+    paid = company().paid_channels
     rules = (
-        volume(1, len(CHANNELS), "the plan has the channels"),
-        one_of("channel", CHANNELS),
+        volume(1, len(paid) or None, "the plan has the channels"),
+        *((one_of("channel", paid),) if paid else ()),
         filled("model_version", 0.0, "each prediction names the version of its model"),
         at_least("spend", 0, "planned spend is not negative"),
         at_least("expected_return", 0, "expected returns are not negative"),
         share("below_floor", "spend", f"spend < floor_spend - {CENT}", 0.0,
               "each channel gets at least its floor"),
         share("above_cap", "spend", f"spend > cap_spend + {CENT}", 0.0, "no channel gets more than its cap"),
-        total("overspent", "spend", len(CHANNELS) * CENT, "the plan stays within the budget",
+        total("overspent", "spend", max(len(paid), 1) * CENT, "the plan stays within the budget",
               of="cast(spend as double) - cast(budget as double) / count(1) over ()"),
         at_least("shadow_price", 0, "more budget never costs return"),
     )  # fmt: skip

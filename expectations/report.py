@@ -7,7 +7,7 @@ from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
-from expectations.rules import NOT_JUDGED
+from expectations.rules import NOT_JUDGED, WARNS
 from expectations.validate import Verdict
 from warehouse.settings import settings
 from warehouse.state import Off
@@ -37,20 +37,23 @@ tr:first-child th { border-top: 0 }
 td.value { white-space: nowrap; font-variant-numeric: tabular-nums }
 td small { display: block; color: var(--soft); font: 12px ui-monospace, Menlo, Consolas, monospace }
 tr.broken { background: #fdf1f0 } .yes { color: var(--good) } .no { color: var(--bad); font-weight: 600 }
-.open { color: var(--soft) }
+.open { color: var(--soft) } .warns { color: #8a5a00; font-weight: 600 }
 @media print { body { background: #fff; font-size: 12px } main { max-width: none; padding: 0 }
   .scroll { overflow: visible } }
 """
 
 
-MARKS = {"holds": ("yes", "✓ holds"), "broken": ("no", "✗ broken"), NOT_JUDGED: ("open", "– not judged")}
+MARKS = {
+    "holds": ("yes", "✓ holds"), "broken": ("no", "✗ broken"), NOT_JUDGED: ("open", "– not judged"),
+    WARNS: ("warns", "! warns"),
+}  # fmt: skip
 SHOWN_TABLES = 200  # in full, rule by rule; a browser should not be asked for more, nor a person
 
 
 def write(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str, off: Sequence[Off] = ()) -> Path:
     """Write <gate>.html and <gate>.json below reports/gates/<ds>/ and return the page's path.
 
-    `off` are the stages that rightly wrote nothing, each with its reason.
+    `off` are the tables and stages that rightly have nothing, each with its reason.
     """
     folder = settings().reports_dir / "gates" / ds
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,12 +74,14 @@ def _page(gate: str, ds: str, verdicts: tuple[Verdict, ...], remedy: str | None,
     broken = {table: rules for table, rules in tables.items() if not all(v.success for v in rules)}
     whole = {table: rules for table, rules in tables.items() if table not in broken}
     n_broken = sum(not v.success for v in verdicts)
-    n_unjudged = sum(v.outcome == NOT_JUDGED for v in verdicts)
+    n_unjudged, n_warning = (sum(v.outcome == outcome for v in verdicts) for outcome in (NOT_JUDGED, WARNS))
     word = "failed" if n_broken else "passed"
     outcome = (
         f"{n_broken:,} of {len(verdicts):,} rules broken"
         if n_broken
         else f"all {len(verdicts) - n_unjudged:,} rules hold"
+        if not n_warning
+        else f"{len(verdicts) - n_unjudged - n_warning:,} rules hold, {n_warning:,} warn,"
     )
     outcome += f", {n_unjudged:,} not judged," if n_unjudged else ""
     hint = f'<p class="next"><b>What to do.</b> {_code(remedy)}</p>' if remedy else ""
@@ -111,8 +116,8 @@ def _off(stages: Sequence[Off]) -> str:
         "</td></tr>\n"
         for one in stages
     )
-    return f"""<section><header><h2>off</h2><span>too little to learn from or to act on so far: no fault</span></header>
-<div class="scroll"><table><tr><th>stage</th><th>reason</th><th>possible from</th></tr>
+    return f"""<section><header><h2>off</h2><span>not fed, or too little to learn from or act on so far: no fault</span></header>
+<div class="scroll"><table><tr><th>table</th><th>reason</th><th>possible from</th></tr>
 {lines}</table></div></section>
 """
 
@@ -126,8 +131,8 @@ def _section(table: str, rules: list[Verdict]) -> str:
 
 def _held(rules: list[Verdict]) -> str:
     counts = Counter(v.outcome for v in rules)
-    unjudged = f", {counts[NOT_JUDGED]} not judged" if counts[NOT_JUDGED] else ""
-    return f"{counts['holds']} of {len(rules)} hold{unjudged}"
+    others = "".join(f", {counts[n]} {word}" for n, word in ((NOT_JUDGED, NOT_JUDGED), (WARNS, "warn")) if counts[n])
+    return f"{counts['holds']} of {len(rules)} hold{others}"
 
 
 def _line(v: Verdict) -> str:

@@ -9,7 +9,9 @@ value is the share of rows that break the rule, and the volume is the sum of a c
 import math
 from dataclasses import dataclass, field
 
-NOT_JUDGED = "not judged"  # an outcome beside holds and broken, and how its observation begins in ops.gate_verdicts
+# Outcomes beside holds and broken that stop nothing, and how their observations begin in ops.gate_verdicts.
+NOT_JUDGED, WARNS = "not judged", "warns"
+DERIVED = "gate__"  # how columns that a rule derives begin, so that none is a column of a company's table
 SIGMAS = 4  # how far chance may carry a count past its limit: small companies have small, noisy days
 
 
@@ -22,6 +24,7 @@ class Rule:
     if it is not a column of the table. offending: SQL condition of the rows to show as a sample; None for rules on the
     table as a whole. may_see_nothing: passes when there was no row to judge (otherwise that is a failure). among: SQL
     condition of the rows that a share is of; by_chance: it may go past its limit as far as chance explains for their number.
+    only_warns: broken, it is said and stops nothing. declared_at: file and line of a rule of the company's own.
     """
 
     name: str
@@ -34,6 +37,8 @@ class Rule:
     may_see_nothing: bool = False
     among: str = "true"
     by_chance: bool = False
+    only_warns: bool = False
+    declared_at: str | None = None
 
     @property
     def expected(self) -> str:
@@ -75,7 +80,7 @@ class Suite:
     def counts(self) -> dict[str, str]:
         """SQL condition → the column whose sum is the number of its rows: of all rows, and of those that shares are of."""
         conditions = dict.fromkeys(["true", *(rule.among for rule in self.rules if rule.by_chance)])
-        return {among: f"n_counted_{i}" for i, among in enumerate(conditions)}
+        return {among: f"{DERIVED}n_counted_{i}" for i, among in enumerate(conditions)}
 
 
 def show(value, is_share: bool = False) -> str:
@@ -109,13 +114,19 @@ def enough(share: float) -> int:
 def volume(low: float, high: float | None = None, words: str = "rows are there") -> Rule:
     """The number of rows lies within low … high."""
     least = max(math.ceil(low), 0)
-    bounds = {"column": "n_rows", "min_value": least, "max_value": None if high is None else math.floor(high)}
+    bounds = {"column": f"{DERIVED}n_rows", "min_value": least, "max_value": None if high is None else math.floor(high)}
     rule = "ExpectColumnSumToBeBetween"
     return Rule("volume", None, words, rule, bounds, derived="1L", may_see_nothing=least == 0)
 
 
 def share(
-    name: str, column: str, bad: str, at_most: float, words: str, among: str | None = None, by_chance: bool = False
+    name: str,
+    column: str | None,
+    bad: str,
+    at_most: float,
+    words: str,
+    among: str | None = None,
+    by_chance: bool = False,
 ) -> Rule:
     """Of the rows (`among` a condition), at most a share fulfils `bad`; `by_chance` allows for their number (see `chance`)."""
     flag = f"case when {bad} then 1.0d else 0.0d end"
@@ -124,7 +135,7 @@ def share(
         column,
         words,
         "ExpectColumnMeanToBeBetween",
-        {"column": f"is_{name}", "min_value": 0.0, "max_value": at_most},
+        {"column": f"{DERIVED}is_{name}", "min_value": 0.0, "max_value": at_most},
         derived=f"case when {among} then {flag} end" if among else flag,
         offending=f"({bad})" + (f" and ({among})" if among else ""),
         may_see_nothing=among is not None,
@@ -140,30 +151,40 @@ def share_between(name: str, column: str, condition: str, low: float, high: floa
         column,
         words,
         "ExpectColumnMeanToBeBetween",
-        {"column": f"is_{name}", "min_value": low, "max_value": high},
+        {"column": f"{DERIVED}is_{name}", "min_value": low, "max_value": high},
         derived=f"case when {condition} then 1.0d else 0.0d end",
     )
 
 
+def quoted(column: str) -> str:
+    """The name of a column as SQL."""
+    return f"`{column}`"
+
+
 def one_of(column: str, values: tuple[str, ...], words: str | None = None, among: str | None = None) -> Rule:
     """Every value of `column` (nulls aside) is one of `values`."""
-    listed = ", ".join(f"'{v}'" for v in values)
     words = words or f"{column} is one of {', '.join(values)}"
-    return share(f"unknown_{column}", column, f"{column} not in ({listed})", 0.0, words, among)
+    return share(f"unknown_{column}", column, none_of(column, values), 0.0, words, among)
+
+
+def none_of(column: str, values: tuple[str, ...]) -> str:
+    """SQL condition of the rows whose `column` is there and none of `values`."""
+    literals = ("'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for value in values)
+    return f"{quoted(column)} not in ({', '.join(literals)})"
 
 
 def at_least(column: str, low: float, words: str) -> Rule:
     """No value of `column` lies below `low`."""
     bounds = {"column": column, "min_value": low}
     rule = "ExpectColumnMinToBeBetween"
-    return Rule(f"{column}_min", column, words, rule, bounds, offending=f"{column} < {low}")
+    return Rule(f"{column}_min", column, words, rule, bounds, offending=f"{quoted(column)} < {low}")
 
 
 def at_most(column: str, high: float, words: str) -> Rule:
     """No value of `column` lies above `high`."""
     bounds = {"column": column, "max_value": high}
     rule = "ExpectColumnMaxToBeBetween"
-    return Rule(f"{column}_max", column, words, rule, bounds, offending=f"{column} > {high}")
+    return Rule(f"{column}_max", column, words, rule, bounds, offending=f"{quoted(column)} > {high}")
 
 
 def newest(column: str, ds: str, words: str = "the newest rows are of the day itself") -> Rule:
@@ -180,19 +201,28 @@ def mean(column: str, low: float, high: float, words: str) -> Rule:
 
 def total(name: str, column: str, high: float, words: str, of: str | None = None) -> Rule:
     """The sum of `column` (or of the SQL expression `of`) is at most `high`."""
-    bounds = {"column": name if of else column, "max_value": high}
+    bounds = {"column": f"{DERIVED}{name}" if of else column, "max_value": high}
     rule = "ExpectColumnSumToBeBetween"
     return Rule(name, column, words, rule, bounds, derived=of)
 
 
-def filled(column: str, missing_at_most: float, words: str, by_chance: bool = False) -> Rule:
-    """At most a share of the rows has no `column`."""
-    return share(f"{column}_missing", column, f"{column} is null", missing_at_most, words, by_chance=by_chance)
+def filled(column: str, missing_at_most: float, words: str, among: str | None = None, by_chance: bool = False) -> Rule:
+    """At most a share of the rows (`among` a condition) has no `column`."""
+    return share(f"{column}_missing", column, f"{quoted(column)} is null", missing_at_most, words, among, by_chance)
 
 
-def unique(column: str, n: int, words: str) -> Rule:
-    """`column` has `n` different values, the number of rows that were loaded: none came twice."""
-    bounds = {"column": column, "min_value": n, "max_value": n}
-    rule = "ExpectColumnUniqueValueCountToBeBetween"
-    twice = f"count(1) over (partition by {column}) > 1"
-    return Rule(f"{column}_unique", column, words, rule, bounds, offending=twice)
+def unique(columns: tuple[str, ...], n: int, words: str, among: str | None = None, name: str | None = None) -> Rule:
+    """`columns` together have `n` different values, the number of rows (`among` a condition): none came twice."""
+    name = name or "_".join(columns)
+    listed = ", ".join(map(quoted, columns))
+    whole = quoted(columns[0]) if len(columns) == 1 else f"to_json(struct({listed}))"
+    bounds = {"column": f"{DERIVED}{name}", "min_value": n, "max_value": n}
+    return Rule(
+        f"{name}_unique",
+        columns[0],
+        words,
+        "ExpectColumnUniqueValueCountToBeBetween",
+        bounds,
+        derived=f"case when {among} then {whole} end" if among else whole,
+        offending=f"count(1) over (partition by {listed}) > 1" + (f" and ({among})" if among else ""),
+    )

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from expectations.rules import SIGMAS
 from warehouse import stages, state
 from warehouse.company import company
-from warehouse.dates import days_between
+from warehouse.dates import days, days_between
 
-CHANNELS = ("search", "information_feed", "short_video", "social", "display")
 USUAL_LOADS = 60  # what is usual changes with the company
-PLANS = ("basic", "silver", "gold")
-
+WEEKS = 4  # so many loads of the same weekday say what is usual on it
+STEADY = 14  # so many days with the same number of rows are no chance
 
 LEAST, MOST = 0.4, 2.5  # of the usual volume per day: weekends and campaigns stay inside, an outage does not
 
@@ -28,8 +27,10 @@ class Volume:
     n_rows: int  # accepted
     n_arrived: int  # accepted and quarantined
     n_days: int  # days this load covers
-    usual_per_day: float | None  # of the last USUAL_LOADS loads
+    usual_per_day: float | None  # of the last USUAL_LOADS loads, of the same weekday where WEEKS of them are known
     last_rows: int | None  # rows of the load before
+    mean_per_day: float | None = None  # of the last USUAL_LOADS loads, whatever the weekday
+    is_steady: bool = False  # each of the days before, STEADY of them at least, brought the same number of rows
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,21 @@ class Scope:
         """SQL condition of the days."""
         return f"ds between '{self.first_ds}' and '{self.ds}'"
 
-    def may_be_silent(self, feed: str) -> bool:
-        """Whether chance alone may bring no row of `feed` on the day (it brings few), or the company is closed."""
-        if self.ds in company().closed:
-            return True
+    def may_be_silent(self, *feeds: str) -> bool:
+        """Whether chance alone may bring no row of any of `feeds` on the day (they bring few), or the company is closed."""
+        return self.ds in company().closed or all(self._brings_few(feed) for feed in feeds)
+
+    def _brings_few(self, feed: str) -> bool:
         seen = self.volumes.get(feed)
         if seen is None:
             return False
         usual = seen.n_arrived / seen.n_days if seen.usual_per_day is None else seen.usual_per_day
-        return least(usual * LEAST) <= 0
+        return least(usual * LEAST, 0 if seen.is_steady else SIGMAS) <= 0
 
-    def n_rows(self, feed: str) -> int:
-        """About how many rows of `feed` the days have, at least 1."""
-        seen = self.volumes.get(feed)
-        return max(round(max(seen.n_rows, seen.usual_per_day or 0) * self.n_days), 1) if seen else 1
+    def n_rows(self, *feeds: str) -> int:
+        """About how many rows of `feeds` the days have, at least 1."""
+        seen = [self.volumes[feed] for feed in feeds if feed in self.volumes]
+        return max(sum(round(max(one.n_rows, one.usual_per_day or 0) * self.n_days) for one in seen), 1)
 
     def n_loaded(self, *feeds: str) -> int:
         """Rows that `feeds` (all, if none is named) loaded for the days; a load may hold older days, too."""
@@ -89,21 +91,34 @@ def _volumes(ds: str) -> dict[str, Volume]:
 
 def _volume(load: state.Load) -> Volume:
     earlier = state.last_loads(load.feed, USUAL_LOADS, before=load.ds)
-    covered, rows = 0, 0
-    for past in earlier:
-        span = _days_covered(past)
-        if span and past.ds not in company().closed:
-            covered, rows = covered + span, rows + past.n_rows + (past.n_quarantined or 0)
+    spans = [(past, days) for past in earlier if (days := _days_covered(past)) and past.ds not in company().closed]
+    single = [past for past, days in spans if days == 1]
+    n_days = _days_covered(load) or 1
+    covered = sum(days for _, days in spans)
+    mean = sum(_arrived(past) for past, _ in spans) / covered if covered else None
+    same = [_arrived(past) for past in single if days_between(past.ds, load.ds) % 7 == 0]
+    of_weekday = n_days == 1 and len(same) >= WEEKS
     return Volume(
         n_rows=load.n_rows,
-        n_arrived=load.n_rows + (load.n_quarantined or 0),
-        n_days=_days_covered(load) or 1,
-        usual_per_day=rows / covered if covered else None,
-        last_rows=earlier[0].n_rows if earlier else None,
+        n_arrived=_arrived(load),
+        n_days=n_days,
+        usual_per_day=sum(same) / len(same) if of_weekday else mean,
+        last_rows=_arrived(earlier[0]) if earlier else None,
+        mean_per_day=mean,
+        is_steady=len(single) >= STEADY and len({_arrived(past) for past in single}) == 1,
     )
 
 
+def _arrived(load: state.Load) -> int:
+    return load.n_rows + (load.n_quarantined or 0)
+
+
 def _days_covered(load: state.Load) -> int | None:
-    """Days that a load brings; None if it began with all there is, so that nobody knows."""
+    """Days that a load brings, those on which the company is closed aside.
+
+    None if it began with all there is, so that nobody knows: without a first day, or a growing number read from its beginning.
+    """
     first = load.inputs.get("first")
-    return days_between(first, load.ds) + 1 if first else None
+    if not first or ("high" in load.inputs and load.inputs["low"] is None):
+        return None
+    return sum(day not in company().closed for day in days(first, load.ds))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from expectations.rules import NOT_JUDGED, Rule, Suite, chance, enough, show
+from expectations.rules import NOT_JUDGED, WARNS, Rule, Suite, chance, enough, show
 from warehouse.errors import PlatformError
 from warehouse.session import session
 
@@ -30,15 +30,16 @@ SHOWN = 3  # characters of a value that a sample may show
 class Verdict:
     """What came of one rule; observed and expected are for reading, `sample` is masked.
 
-    A rule that had nothing to judge, or too few rows for its share to say more than chance, is "not judged": that stops
-    nothing. Whether so few rows should have come is the question of the table's volume rule, which does.
+    A rule that only warns "warns" where others are broken. A rule that had nothing to judge, or too few rows for its share
+    to say more than chance, is "not judged": that stops nothing. Whether so few rows should have come is the question of the
+    table's volume rule, which does.
     """
 
     table: str
     rule: str
     column: str | None
     words: str
-    outcome: Literal["holds", "broken", "not judged"]
+    outcome: Literal["holds", "broken", "warns", "not judged"]
     observed: str
     expected: str
     sample: tuple[str, ...] = ()
@@ -90,6 +91,7 @@ def _open_frame(spark, suite: Suite):
     from pyspark.errors import AnalysisException
 
     try:
+        _refuse_faults(spark, suite)
         frame = spark.sql(suite.query())
         _ = frame.schema
         return frame
@@ -97,6 +99,25 @@ def _open_frame(spark, suite: Suite):
         raise PlatformError(
             f"the gate cannot read {suite.table}: {str(error).splitlines()[0]}; run the step that writes it again"
         ) from None
+
+
+def _refuse_faults(spark, suite: Suite) -> None:
+    """Raise PlatformError, with file and line, for each rule of the company's own that does not fit the suite's table."""
+    from pyspark.errors import AnalysisException
+
+    if not any(rule.declared_at for rule in suite.rules):
+        return
+    there, faults = {name.lower() for name in spark.sql(suite.frame).columns}, []
+    for rule in suite.rules:
+        if rule.declared_at and rule.column and rule.column.lower() not in there:
+            faults.append(f"{rule.declared_at}: rule {rule.name}: {suite.table} has no column {rule.column}")
+        elif rule.declared_at and rule.derived:
+            try:
+                _ = spark.sql(replace(suite, rules=(rule,)).query()).schema
+            except AnalysisException as error:
+                faults.append(f"{rule.declared_at}: rule {rule.name}: {str(error).splitlines()[0]}")
+    if faults:
+        raise PlatformError("\n".join(faults))
 
 
 def _import_gx():
@@ -165,7 +186,8 @@ def _verdict(suite: Suite, rule: Rule, result, n: int) -> Verdict:
         elif round(seen * n) <= allowed:
             outcome = "holds"
     sample = _sample(suite, rule) if outcome == "broken" and rule.offending else ()
-    observed = f"{NOT_JUDGED}: {observed}" if outcome == NOT_JUDGED else observed
+    outcome = WARNS if outcome == "broken" and rule.only_warns else outcome
+    observed = f"{outcome}: {observed}" if outcome in (NOT_JUDGED, WARNS) else observed
     return Verdict(suite.table, rule.name, rule.column, rule.words, outcome, observed, expected, sample)
 
 
@@ -175,13 +197,13 @@ def _no_rows(suite: Suite, verdicts: list[Verdict]) -> Verdict:
     missed = next((v for v in verdicts if not v.success), None)
     if missed:
         return replace(missed, observed=observed)
-    words = "a day without rows is no fault of this table"
+    words = "the table was not fed, which is no fault of it on such a day"
     return Verdict(suite.table, "volume", None, words, NOT_JUDGED, f"{NOT_JUDGED}: {observed}", "≥ 0")
 
 
 def _sample(suite: Suite, rule: Rule) -> tuple[str, ...]:
     """A few offending rows: the keys and the failing column, each value masked."""
-    columns = list(dict.fromkeys([*suite.keys, rule.column]))
+    columns = list(dict.fromkeys([*suite.keys, *([rule.column] if rule.column else [])]))
     names = ", ".join(f"`{name}`" for name in columns)
     marked = f"select *, ({rule.offending}) as is_offending from ({suite.frame})"
     rows = session().sql(f"select {names} from ({marked}) where is_offending limit {SAMPLE_ROWS}").collect()

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
+from pydantic import Field, TypeAdapter, field_validator, model_validator
 
 from ingestion.masks import CHINA, MASK
 from ingestion.phones import is_country
@@ -18,6 +18,7 @@ from ingestion.privacy import NORMALISE
 from ingestion.values import YEARS, format_fault
 from warehouse import declarations
 from warehouse.company import company, folder
+from warehouse.declarations import Strict, allowed, sentence
 from warehouse.errors import PlatformError, unknown
 
 KINDS = ("jdbc", "files", "kafka")
@@ -39,12 +40,6 @@ WRITTEN = (
 # These texts become part of SQL: what could end a literal or an identifier is refused here.
 Plain = Annotated[str, Field(pattern=r"^[^'\\\\`]+$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
-
-
-class Strict(BaseModel):
-    """A block of the YAML file: unknown keys and values of another type ("yes" for true, "4" for 4) are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Located(Strict):
@@ -455,30 +450,7 @@ def _sentence(fault: dict) -> str:
     kind, *place = map(str, fault["loc"] or ("",))
     model = {"files": FilesFeed, "kafka": KafkaFeed}.get(kind, JdbcFeed)
     if fault["type"] in ("union_tag_not_found", "union_tag_invalid"):
-        return f"key 'kind' must be {', '.join(KINDS[:-1])} or {KINDS[-1]}; {_allowed(model)}"
+        return f"key 'kind' must be {', '.join(KINDS[:-1])} or {KINDS[-1]}; {allowed(model)}"
     if place == ["name"]:
         return "the name must be <domain>__<entity> in lower case"
     return sentence(fault, place, Column if place[:1] == ["columns"] else model)
-
-
-def _allowed(model: type[BaseModel]) -> str:
-    names = (field.alias or name for name, field in model.model_fields.items() if name != "name")
-    return f"allowed keys: {', '.join(sorted(names))}"
-
-
-def sentence(fault: dict, place: list[str], model: type[BaseModel]) -> str:
-    """A pydantic fault at `place` of a block as a sentence with the key and what `model` allows there."""
-    key, where, allowed = ".".join(place), ".".join(place[:-1]), _allowed(model)
-    match fault["type"]:
-        case "string_type" if place[-1:] == ["[key]"]:
-            return f"a name in {place[0]} is {fault['input']!r} to YAML: put it in quotes"
-        case "extra_forbidden":
-            return f"unknown key {place[-1]!r}{f' in {where}' if where else ''}; {allowed}"
-        case "missing":
-            return f"key {place[-1]!r}{f' of {where}' if where else ''} is missing; {allowed}"
-        case "literal_error":
-            return f"key {key!r} is {fault['input']!r}; allowed: {fault['ctx']['expected']}"
-        case "value_error":
-            return f"{key or 'it'} {fault['ctx']['error']}"
-        case _:
-            return f"key {key!r} is {fault['input']!r}: {fault['msg']}; {allowed}"

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ingestion.feeds import CONNECTION, Strict, sentence
+from ingestion.feeds import CONNECTION
 from warehouse import declarations
 from warehouse.company import folder
+from warehouse.declarations import Strict, sentence
 from warehouse.errors import unknown
 
 # Names become part of the names of staging tables, which a database cuts in silence after 63 characters.

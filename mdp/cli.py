@@ -234,7 +234,9 @@ def _decide(feed: str, ds: str, decision: str, row: str | None, reason: str | No
 def gate(name: str, ds: Ds, from_ds: From = None) -> None:
     """Check what a stage wrote: raw, cleaned, features or predictions. A broken rule exits with 1."""
     from expectations.gate import run_gate
+    from ingestion.feeds import load_feeds
 
+    load_feeds()  # the gates read it, too, and leave it to ingestion to say what is wrong in it
     run_gate(name, ds, from_ds)
 
 

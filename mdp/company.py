@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table as Grid
 
+from expectations import own
 from ingestion import mapping, new_company, tables
 from ingestion.feeds import load_feeds
 from ingestion.guess import snake
@@ -189,7 +190,7 @@ def check(name: str | None, ask_marks: bool = True) -> None:
 def _faults() -> list[str]:
     company.folder()
     said = []
-    for read in (company.company, company.staged, load_feeds, load_targets):
+    for read in (company.company, company.staged, load_feeds, load_targets, own.load):
         try:
             read()
         except PlatformError as error:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
-from expectations.rules import NOT_JUDGED
+from expectations.rules import NOT_JUDGED, WARNS
 from sample import generator
 from warehouse import parts, stages, state, tables
 from warehouse.company import check_home, company
@@ -40,8 +40,9 @@ def gather(ds: str) -> Day:
     spark = session()
     gates: dict[str, Counter] = {}
     for verdict in state.verdicts(ds):
-        unjudged = verdict["success"] and (verdict["observed"] or "").startswith(NOT_JUDGED)
-        outcome = NOT_JUDGED if unjudged else "holds" if verdict["success"] else "broken"
+        observed = verdict["observed"] or ""
+        harmless = next((outcome for outcome in (NOT_JUDGED, WARNS) if observed.startswith(outcome)), "holds")
+        outcome = harmless if verdict["success"] else "broken"
         gates.setdefault(verdict["gate"], Counter())[outcome] += 1
     segments = spark.sql(
         f"select segment, strategy, n_customers, revenue_90d from {tables.MARTS_SEGMENT_SUMMARY} "
@@ -170,6 +171,7 @@ def _gates(day: Day) -> str:
     verdicts = []
     for gate, outcomes in sorted(day.gates.items(), key=_order):
         unjudged = f" ({outcomes[NOT_JUDGED]} not judged: too few rows)" if outcomes[NOT_JUDGED] else ""
+        unjudged += f" ({outcomes[WARNS]} warn)" if outcomes[WARNS] else ""
         verdicts.append(f"{gate} {outcomes['holds']}/{outcomes['holds'] + outcomes['broken']} rules{unjudged}")
     return f"[bold]Gates[/bold]      {', '.join(verdicts)}; reports: {settings().reports_dir}/gates/{day.ds}/"
 

@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from warehouse.errors import PlatformError
 
 Made = TypeVar("Made")
+
+
+class Strict(BaseModel):
+    """A block of a YAML file: unknown keys and values of another type ("yes" for true, "4" for 4) are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class UniqueKeys(yaml.SafeLoader):
@@ -104,3 +110,27 @@ def line_of(path: Path, place) -> int:
 def _is_called(key: yaml.Node, name) -> bool:
     """Whether a key is this name; one such as `on` or `2024` may be known by its value."""
     return isinstance(key, yaml.ScalarNode) and (key.value == str(name) or yaml.safe_load(key.value) == name)
+
+
+def allowed(model: type[BaseModel]) -> str:
+    """The keys of a block of this model, for a message."""
+    names = (field.alias or name for name, field in model.model_fields.items() if name != "name")
+    return f"allowed keys: {', '.join(sorted(names))}"
+
+
+def sentence(fault: dict, place: list[str], model: type[BaseModel]) -> str:
+    """A pydantic fault at `place` of a block as a sentence with the key and what `model` allows there."""
+    key, where, keys = ".".join(place), ".".join(place[:-1]), allowed(model)
+    match fault["type"]:
+        case "string_type" if place[-1:] == ["[key]"]:
+            return f"a name in {place[0]} is {fault['input']!r} to YAML: put it in quotes"
+        case "extra_forbidden":
+            return f"unknown key {place[-1]!r}{f' in {where}' if where else ''}; {keys}"
+        case "missing":
+            return f"key {place[-1]!r}{f' of {where}' if where else ''} is missing; {keys}"
+        case "literal_error":
+            return f"key {key!r} is {fault['input']!r}; allowed: {fault['ctx']['expected']}"
+        case "value_error":
+            return f"{key or 'it'} {fault['ctx']['error']}"
+        case _:
+            return f"key {key!r} is {fault['input']!r}: {fault['msg']}; {keys}"

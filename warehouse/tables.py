@@ -4,19 +4,6 @@ RAW, QUARANTINE, STAGING, INPUT, CLEANED = "raw", "quarantine", "staging", "inpu
 FEATURES, LABELS, PREDICTIONS, MARTS, OPS = "features", "labels", "predictions", "marts", "ops"
 LAYERS = (RAW, QUARANTINE, STAGING, INPUT, CLEANED, FEATURES, LABELS, PREDICTIONS, MARTS, OPS)
 
-RAW_CUSTOMERS = "raw.crm__customers"
-RAW_CUSTOMER_CHANGES = "raw.crm__customer_changes"
-RAW_PRODUCTS = "raw.crm__products"
-RAW_CAMPAIGNS = "raw.crm__campaigns"
-RAW_ORDERS = "raw.crm__orders"
-RAW_ORDER_ITEMS = "raw.crm__order_items"
-RAW_CHANNEL_SPEND = "raw.crm__channel_spend"
-RAW_WEB_EVENTS = "raw.web__events"
-RAW_AD_EVENTS = "raw.ads__events"
-
-QUARANTINE_WEB_EVENTS = "quarantine.web__events"
-QUARANTINE_AD_EVENTS = "quarantine.ads__events"
-
 CLEANED_CUSTOMERS = "cleaned.customers"
 CLEANED_CUSTOMER_ATTRIBUTES = "cleaned.customer_attributes"
 CLEANED_PRODUCTS = "cleaned.products"

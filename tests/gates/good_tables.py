@@ -1,5 +1,6 @@
 """Small tables of a good company, as SQL over `range`: what every suite must accept."""
 
+from expectations.feeds import feeds
 from expectations.scope import Scope, Volume
 from warehouse import tables
 from warehouse.dates import shift
@@ -28,34 +29,34 @@ _DEVICE = "concat('d', id) as device_id, concat('s', id) as session_id, 30000L a
 _QUARANTINE = f"'malformed_json' as reason, cast(null as string) as row_key, '{DS}' as received_date"
 
 GOOD = {
-    tables.RAW_WEB_EVENTS: _of_day(
+    "raw.web__events": _of_day(
         f"concat('e', id) as event_id, {_EVENT} user_id, {_DEVICE}, '{DS}' as received_date, "
         f"'{DS}T10:00:00+08:00' as occurred_at"
     ),
-    tables.QUARANTINE_WEB_EVENTS: _of_day(_QUARANTINE, 1),
-    tables.RAW_AD_EVENTS: _of_day(
+    "quarantine.web__events": _of_day(_QUARANTINE, 1),
+    "raw.ads__events": _of_day(
         "concat('f', id) as event_id, if(id % 20 = 0, 'click', 'impression') as event_type, "
         f"concat('m', id) as impression_id, 'p1' as campaign_id, {_CHANNEL}, 2 as position, '{DS}' as received_date"
     ),
-    tables.QUARANTINE_AD_EVENTS: _of_day(_QUARANTINE, 1),
-    tables.RAW_ORDERS: _of_day(
+    "quarantine.ads__events": _of_day(_QUARANTINE, 1),
+    "raw.crm__orders": _of_day(
         f"concat('o', id) as order_id, {_CHANNEL}, {_AMOUNT} as amount_cny, cast(null as timestamp) as cancelled_at"
     ),
-    tables.RAW_ORDER_ITEMS: _of_day(
+    "raw.crm__order_items": _of_day(
         f"concat('i', id) as order_item_id, 1 as quantity, {_AMOUNT} as unit_price_cny"
     ),
-    tables.RAW_CHANNEL_SPEND: _of_day(
+    "raw.crm__channel_spend": _of_day(
         f"id as spend_id, date'{DS}' as spend_date, {_CHANNEL}, {_AMOUNT} as spend_cny", 5
     ),
-    tables.RAW_CUSTOMERS: _of_day(
+    "raw.crm__customers": _of_day(
         "concat('c', id) as customer_id, sha2(cast(id as string), 256) as phone_hash, '138****5678' as phone_mask, "
         "true as consent_marketing, 1980 as birth_year"
     ),
-    tables.RAW_CUSTOMER_CHANGES: _of_day(
+    "raw.crm__customer_changes": _of_day(
         "concat('h', id) as change_id, concat('c', id) as customer_id, timestamp'2024-08-26' as changed_at"
     ),
-    tables.RAW_PRODUCTS: _of_day(f"concat('p', id) as product_id, {_AMOUNT} as price_cny"),
-    tables.RAW_CAMPAIGNS: _of_day(
+    "raw.crm__products": _of_day(f"concat('p', id) as product_id, {_AMOUNT} as price_cny"),
+    "raw.crm__campaigns": _of_day(
         f"concat('k', id) as campaign_id, {_CHANNEL}, timestamp'2024-08-01' as started_at, "
         "timestamp'2024-09-01' as ended_at", 5,
     ),
@@ -122,10 +123,16 @@ GOOD = {
 def make_good_scope() -> Scope:
     """The scope of a normal day: as many rows arrive as always, one of each log feed quarantined."""
     quarantined = {"web__events": 1, "ads__events": 1}
-    n_rows = {t.split(".")[1]: 5 if t in (tables.RAW_CHANNEL_SPEND, tables.RAW_CAMPAIGNS) else N
-              for t in tables.in_layer(tables.RAW)}  # fmt: skip
+    n_rows = {feed: 5 if feed in ("crm__channel_spend", "crm__campaigns") else N for feed in feeds()}
     volumes = {}
     for feed, n in n_rows.items():
         arrived = n + quarantined.get(feed, 0)
-        volumes[feed] = Volume(n_rows=n, n_arrived=arrived, n_days=1, usual_per_day=arrived, last_rows=n)
+        volumes[feed] = Volume(
+            n_rows=n,
+            n_arrived=arrived,
+            n_days=1,
+            usual_per_day=arrived,
+            last_rows=n,
+            is_steady=feed == "crm__channel_spend",
+        )
     return Scope(FIRST, DS, volumes)

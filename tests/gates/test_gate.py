@@ -6,7 +6,7 @@ import pytest
 
 from expectations.gate import GateFailed, run_gate
 from tests.gates.good_tables import DS, FIRST, GOOD, SECRET, make_good_scope
-from warehouse import partitions, state, tables
+from warehouse import partitions, state
 from warehouse.dates import shift
 from warehouse.errors import PlatformError
 
@@ -50,16 +50,16 @@ def test_a_good_day_passes_and_is_published(loaded, capsys):
 
 def test_a_bad_day_is_stopped_in_words_and_masked(loaded):
     state.publish(STAGE, [DS])
-    users = GOOD[tables.RAW_WEB_EVENTS]
+    users = GOOD["raw.web__events"]
     bad = f"select * except (event_id, user_id), '{SECRET}' as event_id, cast(null as string) as user_id from ({users})"
-    write(loaded, tables.RAW_WEB_EVENTS, bad)
-    customers = GOOD[tables.RAW_CUSTOMERS]
-    write(loaded, tables.RAW_CUSTOMERS, f"select * except (phone_mask), '{SECRET}' as phone_mask from ({customers})")
+    write(loaded, "raw.web__events", bad)
+    customers = GOOD["raw.crm__customers"]
+    write(loaded, "raw.crm__customers", f"select * except (phone_mask), '{SECRET}' as phone_mask from ({customers})")
     with pytest.raises(GateFailed) as stopped:
         run_gate("raw", DS)
     message, result = str(stopped.value), stopped.value.result
     assert {v.rule for v in result.failed} == {"missing_user", "clear_phone"}
-    for part in (tables.RAW_WEB_EVENTS, "column user_id", "missing_user", "100 %", "event_id=138…, received_date=202…, "
+    for part in ("raw.web__events", "column user_id", "missing_user", "100 %", "row_key=138…, received_date=202…, "
                  "user_id=null", f"mdp gate raw --ds {DS}", str(result.report)):  # fmt: skip
         assert part in message
     assert not state.is_published(STAGE, DS)

@@ -4,6 +4,8 @@ import importlib
 
 import pytest
 
+from expectations import own
+from expectations.feeds import feeds
 from expectations.rules import chance
 from expectations.scope import Scope, Volume
 from tests.companies import declare
@@ -15,17 +17,18 @@ DS = "2026-02-17"
 
 
 def scope(per_day: int, rows: int = 0) -> Scope:
-    feeds = [table.split(".")[1] for table in tables.in_layer(tables.RAW)]
-    return Scope("2026-02-14", DS, {feed: Volume(rows, rows, 1, per_day, per_day) for feed in feeds})
+    return Scope("2026-02-14", DS, {feed: Volume(rows, rows, 1, per_day, per_day) for feed in feeds()})
 
 
 def rules(gate: str, table: str, seen: Scope) -> dict:
-    [suite] = [s for s in importlib.import_module(f"expectations.{gate}").suites(seen) if s.table == table]
+    [suite] = [
+        s for s in own.add(importlib.import_module(f"expectations.{gate}").suites(seen), seen) if s.table == table
+    ]
     return {"optional": suite.optional} | {rule.name: rule for rule in suite.rules}
 
 
 LOGS = [
-    ("raw", tables.RAW_WEB_EVENTS), ("raw", tables.RAW_AD_EVENTS), ("cleaned", tables.CLEANED_EVENTS),
+    ("raw", "raw.web__events"), ("raw", "raw.ads__events"), ("cleaned", tables.CLEANED_EVENTS),
     ("cleaned", tables.CLEANED_IMPRESSIONS), ("features", tables.FEATURES_IMPRESSION),
 ]  # fmt: skip
 
@@ -39,7 +42,7 @@ def test_a_silent_day_is_an_outage_of_a_large_company_and_chance_in_a_small_one(
 
 
 @pytest.mark.parametrize(
-    ("gate", "table"), [*LOGS, ("raw", tables.RAW_CHANNEL_SPEND), ("cleaned", tables.CLEANED_CHANNEL_SPEND)]
+    ("gate", "table"), [*LOGS, ("raw", "raw.crm__channel_spend"), ("cleaned", tables.CLEANED_CHANNEL_SPEND)]
 )
 def test_a_closed_day_is_missed_by_nobody(tmp_path, monkeypatch, gate, table):
     monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["2026-01-01", "2026-02-16..2026-02-22"]))
@@ -64,7 +67,7 @@ def test_that_nobody_bought_or_is_known_is_chance_in_a_small_company_only():
 
 def test_no_share_is_so_loose_that_it_cannot_fail():
     for gate in ("raw", "cleaned", "features"):
-        for suite in importlib.import_module(f"expectations.{gate}").suites(scope(200, 200)):
+        for suite in own.add(importlib.import_module(f"expectations.{gate}").suites(scope(200, 200)), scope(200, 200)):
             assert [
                 r.name
                 for r in suite.rules
