@@ -121,9 +121,9 @@ class _Proposal:
                 )
             elif role not in ("orders", "both", "order_items"):
                 self._plain(table, role, orders)
-        if orders and not any(m.entity == "customers" for m in self.mapping.models):
-            for table in orders:
-                self._customers_of(table)
+        for table in orders:
+            if "customer_id" not in self._matched(table, "orders"):
+                self.mapping.notes.append(f"{table.name} names no customer: all of its orders are guests'")
         if not self.mapping.models:
             seen = "; ".join(f"{t.name} ({', '.join(t.fields)})" for t in self.tables)
             raise PlatformError(
@@ -729,41 +729,6 @@ class _Proposal:
             "coalesce(bought.first_at, cast(source.ds as timestamp))",
             f"no column says since when: the first of {table.name}, else the load", True,
         )  # fmt: skip
-
-    def _customers_of(self, table: Table) -> None:
-        """Customers known from their orders alone: since the first one, and from its load on in every later one."""
-        matched = self._matched(table, "orders")
-        if "customer_id" not in matched or "ordered_at" not in matched:
-            self.mapping.notes.append(
-                f"{table.name} names no customer: its orders count as revenue, and there are no customers"
-            )
-            return
-        customer, at = (
-            self._ref(table, matched[c], "", t) for c, t in (("customer_id", "string"), ("ordered_at", "timestamp"))
-        )
-        model = Model(
-            "customers",
-            f"stg_{feed_of(self.domain, table)}_customers",
-            table,
-            {},
-            f"Customers, known from {table.name} alone: each since the first purchase.",
-            f"{customer} is not null",
-        )
-        if kept := next((m.where for m in self.mapping.models if m.entity == "orders" and m.table is table), None):
-            model.where += f" and {kept}"
-        model.steps["loads"] = "select distinct ds from source"
-        model.steps["first_seen"] = (
-            f"select {customer} as customer_id, min({at}) as registered_at, min(ds) as first_load\n    from source\n"
-            f"    group by {customer}"
-        )
-        model.load = "loads.ds"
-        model.joined = "first_seen\n    inner join loads on loads.ds >= first_load"
-        why = "there is no table of customers"
-        model.columns = {
-            "customer_id": Given("customer_id", f"{why}: who is named in {table.name}", True),
-            "registered_at": Given("registered_at", f"{why}: the first time in {table.name}", True),
-        }
-        self.mapping.models.append(model)
 
 
 def _fits(type_: str, column: str, one: Field) -> bool:
