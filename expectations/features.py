@@ -37,12 +37,13 @@ def suites(scope: Scope) -> list[Suite]:
 
     n_customers, paid = scope.n_rows(*feeds_of("customers") or feeds_of("orders")), company().paid_channels
     no_events, no_ads, few_orders = (scope.may_be_silent(*feeds_of(e)) for e in ("events", "impressions", "orders"))
+    may_have_none = not parts.has("customers")  # customers are those who ordered, and nobody may have yet
     # share of the rows that each day has in a table with one row per customer and day
     even = 1 / min(scope.n_days, parts.dense_days() or scope.n_days)
     return [
         suite(
             tables.FEATURES_CUSTOMER_DAY, ("customer_id", "ds"),
-            volume(1, None, "the rebuilt days have customers"),
+            *(() if may_have_none else (volume(1, None, "the rebuilt days have customers"),)),
             newest("ds", scope.ds),
             share_between("of_newest_day", "ds", f"ds = '{scope.ds}'", even / 2,
                           min(1.0, 3 * even + SIGMAS * math.sqrt(3 * even / n_customers)),
@@ -58,6 +59,14 @@ def suites(scope: Scope) -> list[Suite]:
                 share("never_bought", "last_order_date", "last_order_date is null", 0.98, "some customers have bought"),
             )),
             one_of("gender", GENDERS),
+            optional=may_have_none,
+        ),
+        suite(
+            tables.FEATURES_SALES_DAY, ("ds",),
+            at_least("n_guest_orders", 0, "order counts are not negative"),
+            share("more_guests", "n_guest_orders", "n_guest_orders > n_orders", 0.0, "guests' orders are among all orders"),
+            at_least("guest_revenue", 0, "revenue is not negative"),
+            optional=True,
         ),
         suite(
             tables.FEATURES_CUSTOMER_ACTIVITY, ("customer_id", "ds"),

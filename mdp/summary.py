@@ -8,12 +8,14 @@ from expectations.rules import NOT_JUDGED, WARNS
 from sample import generator
 from warehouse import parts, stages, state, tables
 from warehouse.company import check_home, company
+from warehouse.dates import shift
 from warehouse.errors import PlatformError
 from warehouse.session import session
 from warehouse.settings import settings
 
 METRICS = {"auc": "AUC", "c_index": "c-index"}
 CONTACT_SOON_DAYS = 7
+GUEST_DAYS = 90  # as the revenue of the segments beside it
 SHOWN = 20  # feeds, or channels of the plan, that are named; the others are summed up
 
 
@@ -25,6 +27,7 @@ class Day:
     loads: list[state.Load]
     gates: dict[str, Counter]  # gate → how many rules hold, are broken, were not judged
     segments: list
+    guests: tuple[int, float]  # orders that name no customer in GUEST_DAYS, and their amount
     n_left_out: int | None  # customers in no model or segment; None where no consent to profiling is asked for
     models: dict[str, dict]
     plan: list
@@ -49,6 +52,12 @@ def gather(ds: str) -> Day:
         f"where ds = '{ds}' order by revenue_90d desc"
     ).collect()
     never = parts.off()
+    guests = (0, 0.0)
+    if tables.FEATURES_SALES_DAY not in never:
+        guests = spark.sql(
+            f"select coalesce(sum(n_guest_orders), 0), coalesce(cast(sum(guest_revenue) as double), 0.0) "
+            f"from {tables.FEATURES_SALES_DAY} where ds between '{shift(ds, 1 - GUEST_DAYS)}' and '{ds}'"
+        ).first()
     plan = (
         []
         if tables.PREDICTIONS_BUDGET in never
@@ -73,7 +82,7 @@ def gather(ds: str) -> Day:
 
     models = {row["model"]: row for row in registry.list_models()}
     return Day(
-        ds, state.loads(ds), gates, segments, consent.n_left_out(ds), models, plan, contacts, state.exports(ds),
+        ds, state.loads(ds), gates, segments, tuple(guests), consent.n_left_out(ds), models, plan, contacts, state.exports(ds),
         stages.off(ds), _truth([r.asDict() for r in plan]),
     )  # fmt: skip
 
@@ -185,6 +194,11 @@ def _segments(day: Day) -> str:
         f"           {r.segment:<22} {r.n_customers:>7,} customers  {_money(r.revenue_90d, 14)} in 90 days"
         for r in day.segments
     ]
+    n, amount = day.guests
+    if n:
+        lines.append(
+            f"           {n:,} guest order{'s' * (n > 1)}, {_money(amount)} in {GUEST_DAYS} days, belong to no customer"
+        )
     if day.n_left_out is not None:
         lines.append(
             f"           {day.n_left_out:,} customers do not consent to profiling: they are in no model, segment or audience"

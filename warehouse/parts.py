@@ -17,6 +17,7 @@ from warehouse.company import Staged, company, folder, staged
 from warehouse.declarations import read_blocks
 from warehouse.settings import PROJECT
 
+LOOKBACK_DAYS = 90  # outcome_days and holdout_days of the models of customers (a test holds ml/models.yml to it)
 MODELS = PROJECT / "dbt_project" / "models"
 
 
@@ -53,10 +54,12 @@ def has(wanted: str) -> bool:
 def dense_days() -> int | None:
     """For how many days a run writes a row for each customer, also the silent ones; None: for all of its days.
 
-    Where customers are known from orders alone they may be many, and gone for long. No model looks further back than 90
-    days before the last that is complete.
+    Where customers are known from orders alone they may be many, and gone for long. No model looks further back than
+    LOOKBACK_DAYS before the last that is complete; ten more let it be trained some days after the history. A later run
+    goes on from the day before its window, which reaches back reach_days at most.
     """
-    return None if staged()["customers"] else 100 + company().late_days
+    own = company()
+    return None if staged()["customers"] else max(LOOKBACK_DAYS + 10, own.reach_days + 1) + own.late_days
 
 
 def excluded() -> list[str]:

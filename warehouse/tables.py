@@ -19,6 +19,7 @@ CLEANED_DROPPED_ROWS = "cleaned.dropped_rows"
 
 FEATURES_CUSTOMER_ACTIVITY = "features.customer_activity"
 FEATURES_CUSTOMER_DAY = "features.customer_day"
+FEATURES_SALES_DAY = "features.sales_day"
 FEATURES_IMPRESSION = "features.impression"
 FEATURES_CHANNEL_DAY = "features.channel_day"
 

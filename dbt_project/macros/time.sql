@@ -76,7 +76,7 @@
   {{ return(env_var('MDP_LATE_DAYS', '3') | int) }}
 {%- endmacro %}
 
-{#- How many days a run writes a row for each customer who is known from orders alone. -#}
+{#- How many days a run writes a row for each customer who is known from orders alone (warehouse/parts.py). -#}
 {% macro dense_days() -%}
   {{ return(env_var('MDP_DENSE_DAYS', '100') | int) }}
 {%- endmacro %}
@@ -129,14 +129,16 @@
   {{ return(model_table) }}
 {%- endmacro %}
 
-{#- Refuses to build running totals from nothing: true if the day before the range is there, false if none is needed. -#}
-{% macro has_day_before(relation) -%}
+{#- Refuses to build running totals from nothing: true if the day before the range is there, false if none is needed, as where
+    `someone` (SQL) finds no row: a day on which there was no customer yet has no partition. -#}
+{% macro has_day_before(relation, someone=none) -%}
   {%- if not execute or from_ds() <= first_day() -%}{{ return(false) }}{%- endif -%}
   {%- set before = shift_ds(from_ds(), -1) -%}
   {%- if before not in existing_days(relation) -%}
+    {%- if someone and not run_query(someone ~ ' limit 1').rows -%}{{ return(false) }}{%- endif -%}
     {%- do exceptions.raise_compiler_error(
       relation ~ ' has no day ' ~ before ~ ', which the running totals of ' ~ from_ds() ~ ' start from: build it first'
-      ~ ' (mdp build features --ds ' ~ before ~ '), or the whole range at once (--from ' ~ first_day() ~ ').') -%}
+      ~ ' (mdp build ' ~ model.config.schema ~ ' --ds ' ~ before ~ '), or the whole range at once (--from ' ~ first_day() ~ ').') -%}
   {%- endif -%}
   {{ return(true) }}
 {%- endmacro %}

@@ -95,6 +95,7 @@ GOOD = {
         f"concat('c', id) as customer_id, 2L as n_views, 5000L as visit_ms, {_AMOUNT} as revenue, "
         "cast(0 as decimal(18,2)) as reversed_amount", 20,
     ),
+    tables.FEATURES_SALES_DAY: _daily(f"5L as n_orders, 2L as n_guest_orders, {_AMOUNT} as guest_revenue", 1),
     tables.FEATURES_IMPRESSION: _daily(
         f"concat('m', id) as impression_id, if(id % 2 = 0, 'c1', null) as customer_id, 10 as hour_of_day, "
         f"'morning' as daypart, '25-34' as age_band, 'unknown' as gender, {_CHANNEL}, 'toys' as campaign_category"

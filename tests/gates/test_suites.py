@@ -66,6 +66,7 @@ PLANTED = {
         "unknown_gender": {"gender": "'?'"},
         "unknown_membership_plan": {"membership_plan": "'lead'"},
     },
+    tables.FEATURES_SALES_DAY: {"more_guests": {"n_guest_orders": "n_orders + 1"}},
     tables.FEATURES_IMPRESSION: {
         "unknown_daypart": {"daypart": "'tea time'"},
         "unknown_age_band": {"age_band": "'old'"},

@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from ml.models import MODELS_FILE, build_estimator, get_model, import_model, load_models
+from ml.models import MODELS_FILE, build_estimator, get_model, import_model, load_models, read_models
+from warehouse import parts, tables
 from warehouse.errors import PlatformError
 
 
@@ -22,6 +23,14 @@ def test_every_block_has_a_file_with_the_four_functions():
         module = import_model(spec)
         assert all(callable(getattr(module, f)) for f in ("make_estimator", "make_baseline", "evaluate", "plot"))
         assert build_estimator(spec).get_params().keys() == spec.params.keys()
+
+
+def test_no_model_looks_further_back_than_a_history_of_derived_customers_is_written():
+    of_purchases = [
+        s for s in read_models().values() if s.features.table == tables.FEATURES_CUSTOMER_DAY and not s.label
+    ]
+    assert {s.name for s in of_purchases} == {"segmentation", "bgnbd"}
+    assert max(max(s.split.outcome_days, s.split.holdout_days) for s in of_purchases) == parts.LOOKBACK_DAYS
 
 
 @pytest.mark.parametrize(

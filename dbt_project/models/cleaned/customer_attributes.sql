@@ -13,6 +13,7 @@
   A company without a table of customers has those whom its orders name, each from the first order on; nothing else is known of
   them. They are carried on from the day before; of a long history only the last days have them all (parts.dense_days).
 -#}
+-- depends_on: {{ ref('orders') }}
 {%- set attributes = {
     'gender': 'string', 'birth_year': 'int', 'city': 'string', 'membership_plan': 'string', 'membership_expires_at': 'timestamp',
 } %}
@@ -21,6 +22,7 @@
 {%- if not fed_by('customers') %}
 {%- set first = [from_ds(), shift_ds(to_ds(), 1 - dense_days())] | max %}
 {%- set yesterday = running_totals_of(this) %}
+{%- set someone = "select 1 from " ~ ref('orders') ~ " where customer_id is not null and ds < '" ~ from_ds() ~ "'" %}
 with
 
 known as (
@@ -30,7 +32,7 @@ known as (
         select customer_id, ds as registered_date
         from {{ ref('orders') }}
         where ds between '{{ from_ds() }}' and '{{ to_ds() }}' and customer_id is not null
-        {%- if has_day_before(yesterday) %}
+        {%- if has_day_before(yesterday, someone=someone) %}
 
         union all
 

@@ -1,7 +1,8 @@
 {#-
   What known customers did on a day: the one daily aggregate that rolling windows and running totals are made of, so that no
   run has to read events twice. One row per customer and day with any event, order or reversal (sparse). Flagged durations
-  do not count as time spent. Sums only; whatever is a ratio is derived by the reader.
+  do not count as time spent. Sums only; whatever is a ratio is derived by the reader. Guest orders are no customer's: they
+  stand in sales_day.
 -#}
 with
 

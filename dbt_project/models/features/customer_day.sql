@@ -13,7 +13,8 @@
   all of history. Revenue totals are net of reversals, each on its own day; revenue of a window is what was ordered in it.
 -#}
 {%- set totals = running_totals_of(this) %}
-{%- set continues = has_day_before(totals) %}
+{%- set someone = "select 1 from " ~ ref('customer_attributes') ~ " where ds = '" ~ shift_ds(from_ds(), -1) ~ "'" %}
+{%- set continues = has_day_before(totals, someone=none if fed_by('customers') else someone) %}
 {%- set described = [
     'tenure_days', 'age_years', 'gender', 'city', 'acquisition_channel', 'membership_plan', 'is_member',
     'age_years_as_of', 'gender_as_of', 'city_as_of', 'membership_plan_as_of', 'is_member_as_of',

@@ -1,5 +1,5 @@
-{#- Every value of the column, if there is one (a guest's order has no customer), occurs in the parent, among the days that this run wrote. A left join: Hive returns wrong rows
-    for some correlated `not exists`, and has no left anti join. -#}
+{#- Every value of the column, if there is one (a guest's order has no customer), occurs in the parent, among the days that this
+    run wrote. A left join: Hive returns wrong rows for some correlated `not exists`, and has no left anti join. -#}
 {% test found_in(model, column, parent, is_snapshot=false) %}
 select distinct child.{{ column }}
 
