@@ -81,7 +81,7 @@ def _why(wanted: list, fed: dict[str, list[Staged]]) -> str | None:
         choices = one if isinstance(one, list) else [one]
         missing = [lack for lack in (_lacks(choice, fed) for choice in choices) if lack]
         if len(missing) == len(choices):
-            return " and ".join(missing)
+            return " and ".join(dict.fromkeys(missing))
     return None
 
 
