@@ -211,7 +211,9 @@ def overview() -> Grid:
         grid.add_column(head, overflow="fold")
     for entity, models in company.staged().items():
         columns = entities.contract()[entity].columns
-        if not models:
+        if entity == "customers" and not models and company.staged()["orders"]:
+            grid.add_row(entity, "the orders", "derived: customer_id, registered_at\nmissing: all that describes them")
+        elif not models:
             grid.add_row(entity, "–", "missing: all, nothing feeds it")
         for one in models:
             derived, here = _derived(one), [c for c in one.columns if c in columns]

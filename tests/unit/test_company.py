@@ -146,6 +146,22 @@ def test_what_a_company_lacks_switches_off_what_needs_it_and_no_more(tmp_path, m
         train("ctr", "2024-03-05")
 
 
+def test_who_orders_is_a_customer_where_no_table_says_who_is_one(tmp_path, monkeypatch, capsys):
+    from mdp.company import check
+    from ml.models import load_models
+
+    assert load_models()["churn"].code == "churn" and parts.dense_days() is None
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, entities={"orders": ["stg_crm__orders"]}, reach_days=200))
+    off = parts.off()
+    assert {"cleaned.customers", "predictions.segmentation", "predictions.churn"}.isdisjoint(off)
+    assert off["labels.customer_lifetime"] == "nothing feeds customers"
+    assert load_models()["churn"].code == "bgnbd" and parts.dense_days() == 200 + 1 + 3
+    check(None)
+    assert "derived: customer_id, registered_at" in capsys.readouterr().out
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, entities={"events": ["stg_web__events"]}))
+    assert {"cleaned.customers", "predictions.segmentation", "predictions.churn"} <= parts.off().keys()
+
+
 def test_a_column_that_no_source_has_switches_off_what_needs_it(tmp_path, monkeypatch):
     monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     path = tmp_path / "staging" / "_staging.yml"
