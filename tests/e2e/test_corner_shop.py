@@ -17,7 +17,7 @@ from tests.conftest import PROJECT, mdp
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-DAYS, HISTORY_TO, BAD_DAY = 100, "2024-06-07", "2024-06-09"  # between them a closed Saturday
+DAYS, HISTORY_TO, BAD_DAY = 101, "2024-06-09", "2024-06-10"
 SIZE = ("--days", str(DAYS), "--customers", "700", "--seed", "5")
 FIRST = "2024-03-01"
 LINES = """
@@ -58,7 +58,7 @@ def live(home, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory):
-    """(home, book): a history, a closed Saturday, and a Sunday on which most lines have no price."""
+    """(home, book): a history, and a Monday on which most lines have no price."""
     home = tmp_path_factory.mktemp("corner_shop")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MDP_COMPANY", "corner-shop")
@@ -67,7 +67,7 @@ def lived(tmp_path_factory):
         mdp("sample", "advance", home=home)
         mdp("warehouse", "start", home=home)
         try:
-            live(home, FIRST, HISTORY_TO, "-", "2024-06-08", "-", BAD_DAY)
+            live(home, FIRST, HISTORY_TO, "-", BAD_DAY)
             yield home, life.break_(life.live(5, 700, DAYS + 365), "missing_prices", BAD_DAY)
         finally:
             mdp("warehouse", "stop", home=home)
@@ -103,3 +103,11 @@ def test_prices_keep_a_tenth_of_a_penny_and_guests_are_no_customers(lived):
     known = lines.loc[(lines["state"] == "kept") & (lines["Quantity"] > 0), "CustomerID"].nunique()
     n = asked(home, f"select count(*) as n from cleaned.customers where ds = '{BAD_DAY}'")["n"][0]
     assert n == known > 100
+
+
+def test_the_raw_gate_lets_the_history_pass_and_stops_the_day_without_prices(lived):
+    home, _ = lived
+    mdp("gate", "raw", "--ds", HISTORY_TO, "--from", FIRST, home=home)
+    said = mdp("gate", "raw", "--ds", BAD_DAY, home=home, check=False)
+    assert said.returncode == 1
+    assert "raw.cornershop__invoice_lines, column reason: rule quarantined" in said.stderr
