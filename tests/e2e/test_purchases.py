@@ -1,4 +1,4 @@
-"""Companies that have only purchases (customer, time, amount), some of guests: they get customers, segments and churn."""
+"""A company that has only purchases (customer, time, amount), some of guests: it gets customers, segments and churn."""
 
 import csv
 import datetime as dt
@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections import defaultdict
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -177,43 +176,3 @@ def test_the_next_day_goes_on_from_there(lived, home):
     assert "late_comer" in known(NEXT) and "late_comer" not in known(DS)
     total = value(home, f"select sum(revenue_total) from features.customer_day where ds = '{NEXT}'")
     assert Decimal(total) == amounts(NEXT, guests=False)
-
-
-# -- CDNOW: 23,570 customers, 18 months, in a file of blanks ---------------------------------------------------------------
-
-CDNOW = PROJECT.parent / "shared" / "data" / "cdnow" / "CDNOW_master.txt"
-
-
-@pytest.mark.crash
-@pytest.mark.skipif(not CDNOW.exists() and not os.environ.get("CI"), reason="shared/data is not beside this repository")
-def test_cdnow_from_the_file_to_segments_and_churn(tmp_path, monkeypatch):
-    """Nothing declared; what is known of the file: PROVENANCE.txt beside it."""
-    monkeypatch.chdir(tmp_path)
-    trial = [
-        str(Path(sys.executable).parent / "mdp"),
-        "try",
-        str(CDNOW),
-        "--name",
-        "cdnow",
-        "--currency",
-        "USD",
-        "--yes",
-    ]
-    done = subprocess.run(trial, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    place, last = tmp_path / "try-cdnow", "1998-06-30"
-    monkeypatch.setenv("MDP_COMPANY", str(place / "company"))
-    mdp("warehouse", "start", home=place / "home")
-    try:
-        [sold] = rows(
-            place / "home", "select sum(n_orders) n, sum(revenue) r, sum(n_guest_orders) g from features.sales_day"
-        )
-        assert (sold["n"], sold["r"], sold["g"]) == ("69659", "2500315.63", "0")
-        for table in ("cleaned.customers", "features.customer_day", "predictions.segmentation", "predictions.churn"):
-            assert value(place / "home", f"select count(*) from {table} where ds = '{last}'") == "23570", table
-        total = f"select sum(revenue_total) from features.customer_day where ds = '{last}'"
-        assert value(place / "home", total) == "2500315.63"
-        days = "select count(distinct ds) from features.customer_day"
-        assert value(place / "home", days) == "103"  # the last of 545, which training reads
-    finally:
-        mdp("down", home=place / "home")
