@@ -10,7 +10,6 @@ from warehouse import parts, tables
 from warehouse.company import company
 
 EVENT_TYPES = ("view", "search", "favourite", "add_to_cart", "remove_from_cart", "purchase")
-PLATFORMS = ("ios", "android", "web")
 
 
 def suites(scope: Scope) -> list[Suite]:
@@ -35,7 +34,6 @@ def suites(scope: Scope) -> list[Suite]:
             share("missing_customer", "customer_id", "customer_id is null", 0.10, "events after login have a customer",
                   among="is_logged_in", by_chance=True),
             one_of("event_type", EVENT_TYPES),
-            one_of("platform", PLATFORMS),
             at_least("duration_ms", 0, "durations are not negative"),
             share("outlier", "is_duration_outlier", "is_duration_outlier", 0.05, "few durations are outliers",
                   by_chance=True),

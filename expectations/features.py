@@ -24,7 +24,6 @@ from expectations.scope import Scope
 from warehouse import parts, tables
 from warehouse.company import company
 
-GENDERS = ("unknown", "female", "male")
 AGE_BANDS = ("unknown", "<25", "25-34", "35-44", "45-54", "55+")
 DAYPARTS = ("night", "morning", "afternoon", "evening")
 
@@ -58,7 +57,6 @@ def suites(scope: Scope) -> list[Suite]:
             *(() if few_orders else (
                 share("never_bought", "last_order_date", "last_order_date is null", 0.98, "some customers have bought"),
             )),
-            one_of("gender", GENDERS),
             optional=may_have_none,
         ),
         suite(
@@ -84,7 +82,6 @@ def suites(scope: Scope) -> list[Suite]:
             at_most("hour_of_day", 23, "hours end at 23"),
             one_of("daypart", DAYPARTS),
             one_of("age_band", AGE_BANDS),
-            one_of("gender", GENDERS),
             filled("campaign_category", 0.02, "impressions know their campaign's category", by_chance=True),
             *(() if no_ads else (
                 share("anonymous", "customer_id", "customer_id is null", 0.95,

@@ -1,6 +1,6 @@
 """A company's own rules: gates.yml of its folder, beside those that follow from its feeds and from what tables mean.
 
-    crm__orders:                    a feed's raw table, or cleaned.orders, features.…, predictions.…
+    shop__orders:                   a feed's raw table, or cleaned.orders, features.…, predictions.…
       amount_min: {rule: at_least, column: amount, min: 0.01, words: amounts are above zero}
 
 SQL in it is the company's own, as its staging models are; it is compiled when the gate runs, and a fault of it is said
