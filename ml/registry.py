@@ -27,7 +27,7 @@ EVALUATION = "evaluation.parquet"
 
 @dataclass(frozen=True)
 class Version:
-    """A registered version; metrics are those of its training run, notes what a person should know of it."""
+    """A registered version: metrics of its training run, notes that a person should know, code its file in ml/."""
 
     model: str
     version: str
@@ -36,6 +36,7 @@ class Version:
     is_champion: bool
     metrics: dict[str, float]
     notes: str = ""
+    code: str = ""
 
 
 def client():
@@ -148,6 +149,7 @@ def _version(found, champion_version: str | None) -> Version:
         str(found.version) == str(champion_version),
         metrics,
         found.tags.get("notes", ""),
+        found.tags.get("code", found.name),
     )
 
 

@@ -206,15 +206,16 @@ def train_on(spec: ModelSpec, fit: Part, judge: Part, data: dict, dry: bool = Fa
     """
     module = import_model(spec)
     baseline, candidate = module.make_baseline(), build_estimator(spec)
-    champion, lacks = registry.champion(spec.name), None
+    champion, unjudged = registry.champion(spec.name), None
     if champion:
-        lacks = sorted(set(registry.inputs(champion)) - set(judge.features.columns))
+        if lacks := sorted(set(registry.inputs(champion)) - set(judge.features.columns)):
+            unjudged = f"it reads {', '.join(lacks)}, which is gone"
+        elif champion.code != spec.code:  # the company has, or has no more, what the other kind learns from
+            unjudged = f"it is of ml/{champion.code}.py"
     base = result = None
     reasons, notes = [], list(fit.notes)
-    if lacks:
-        notes.append(
-            f"champion version {champion.version} cannot be judged: it reads {', '.join(lacks)}, which is gone"
-        )
+    if unjudged:
+        notes.append(f"champion version {champion.version} cannot be judged: {unjudged}")
     try:
         candidate.fit(fit.features, fit.labels)
     except NotYet:
@@ -228,9 +229,9 @@ def train_on(spec: ModelSpec, fit: Part, judge: Part, data: dict, dry: bool = Fa
     except Exception as error:  # too little to judge on
         reasons.append(_why(spec, error))
     if result is not None:
-        reasons = _against(spec, module, result, base, judge, None if lacks else champion)
+        reasons = _against(spec, module, result, base, judge, None if unjudged else champion)
         notes += result.notes
-    if lacks:  # what cannot be judged cannot score: whatever is registered now takes its place
+    if unjudged:  # what cannot be judged cannot score: whatever is registered now takes its place
         champion = None
     metrics = _metrics(result, base)
     if dry:
@@ -238,14 +239,14 @@ def train_on(spec: ModelSpec, fit: Part, judge: Part, data: dict, dry: bool = Fa
     version = None
     if result is not None:
         figures = module.plot(candidate, result)
-        tags = {"kind": "candidate", **({"notes": "; ".join(notes)[:5000]} if notes else {})}
+        tags = {"kind": "candidate", "code": spec.code, **({"notes": "; ".join(notes)[:5000]} if notes else {})}
         version = _register(spec, candidate, fit, metrics, tags, result.rows, figures, data)
-    aside = [note for note in notes if lacks and note.startswith("champion")]
+    aside = [note for note in notes if unjudged and note.startswith("champion")]
     if not reasons:
         registry.promote(spec.name, version, "; ".join([_gain(spec, metrics, champion), *aside]))
     elif champion is None:
         rows = base.rows if base else judge.features[spec.features.key]
-        tags = {"kind": "baseline", "baseline": "true"}
+        tags = {"kind": "baseline", "baseline": "true", "code": spec.code}
         version = _register(spec, baseline, fit, _metrics(base, None), tags, rows, {}, data)
         registry.promote(spec.name, version, f"baseline, because {'; '.join([*reasons, *aside])}")
     return _outcome(spec, version, reasons, metrics, notes, champion, judge)

@@ -126,6 +126,17 @@ def test_a_fit_that_breaks_leaves_the_baseline_too(own_home, parts, data, monkey
     assert "Traceback" in caplog.text
 
 
+def test_a_champion_of_another_kind_is_replaced_by_thresholds_alone(own_home, parts, data):
+    """A company that has memberships since yesterday meets a champion that knows of purchases only."""
+    spec = get_model("churn")
+    assert train_on(spec, *parts["churn"], data).is_promoted
+    registry.client().set_model_version_tag("churn", "1", "code", "bgnbd")
+    outcome = train_on(spec, *parts["churn"], data)
+    assert "champion version 1 cannot be judged: it is of ml/bgnbd.py" in outcome.sentence
+    assert outcome.is_promoted and registry.champion("churn").version == outcome.version == "2"
+    assert registry.champion("churn").code == "churn"
+
+
 def test_a_champion_that_wants_a_feature_which_is_gone_is_replaced_by_thresholds_alone(own_home, parts, data):
     spec = get_model("ctr")
     assert train_on(spec, *parts["ctr"], data).is_promoted
