@@ -94,5 +94,5 @@ def test_an_audience_is_of_those_who_consent_now(spark, monkeypatch, tmp_path, d
 def test_the_summary_counts_who_is_left_out(n, said):
     from mdp.summary import _segments
 
-    text = _segments(SimpleNamespace(segments=[], n_left_out=n))
+    text = _segments(SimpleNamespace(segments=[], n_left_out=n, guests=(0, None)))
     assert ("7 customers do not consent to profiling" in text) == said
