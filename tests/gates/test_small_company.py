@@ -85,3 +85,11 @@ def test_closed_days_are_read_or_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["spring festival"]))
     with pytest.raises(PlatformError, match="company.yml, line .*: closed 'spring festival' is no day and no span"):
         company()
+
+
+def test_what_is_usual_of_one_quiet_day_is_no_limit_for_the_next():
+    """A feed whose first day brought nothing may bring four rows on its second, but not a thousand."""
+    feed = "crm__customer_changes"
+    seen = {each: Volume(4, 4, 1, 0.0, 0, 0.0, of_days=1) for each in feeds()}
+    volume = rules("raw", f"raw.{feed}", Scope(DS, DS, seen))["volume"]
+    assert volume.arguments["min_value"] == 0 and 4 <= volume.arguments["max_value"] < 100
