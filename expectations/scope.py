@@ -8,6 +8,7 @@ from warehouse import stages, state
 from warehouse.company import company
 from warehouse.dates import days, days_between
 
+FEWEST_DAYS = 7  # that tell what is usual
 USUAL_LOADS = 60  # what is usual changes with the company
 WEEKS = 4  # so many loads of the same weekday say what is usual on it
 STEADY = 14  # so many days with the same number of rows are no chance
@@ -106,7 +107,8 @@ def _volume(load: state.Load) -> Volume:
     single = [past for past, days in spans if days == 1]
     n_days = _days_covered(load) or 1
     covered = sum(days for _, days in spans)
-    mean = sum(_arrived(past) for past, _ in spans) / covered if covered else None
+    # a day or two say nothing: what was read up to now at first brings nothing on the day after
+    mean = sum(_arrived(past) for past, _ in spans) / covered if covered >= FEWEST_DAYS else None
     same = [_arrived(past) for past in single if days_between(past.ds, load.ds) % 7 == 0]
     of_weekday = n_days == 1 and len(same) >= WEEKS
     return Volume(
