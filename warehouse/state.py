@@ -21,6 +21,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from warehouse import migrations
 from warehouse.dates import parse_ds, shift
 from warehouse.errors import LeaseLost, PlatformError
 from warehouse.settings import settings
@@ -93,7 +94,7 @@ _verdicts = sa.Table(
     sa.Column("gate", sa.String(32), primary_key=True),
     sa.Column("table_name", sa.String(64), primary_key=True),
     sa.Column("rule", sa.String(160), primary_key=True),
-    sa.Column("column_name", sa.String(64)),
+    sa.Column("column_name", sa.String(255)),
     sa.Column("success", sa.Boolean, nullable=False),
     sa.Column("observed", sa.Text),
     sa.Column("expected", sa.Text),
@@ -207,7 +208,7 @@ class Off:
 
 
 def engine() -> sa.Engine:
-    """The SQLAlchemy engine of the state database, its tables created on first use."""
+    """The SQLAlchemy engine of the state database, brought up to date on first use (warehouse/migrations)."""
     return _engine(settings().state_url)
 
 
@@ -225,12 +226,9 @@ def _engine(url: str) -> sa.Engine:
         made = sa.create_engine(url, pool_pre_ping=True)
     try:
         with one_by_one:
-            metadata.create_all(made)
-            for index in (*_loads.indexes, *_files.indexes):  # a table of an older version may lack them
-                index.create(made, checkfirst=True)
+            migrations.migrate(made)
     except sa.exc.OperationalError as error:
-        if "already exists" not in str(error):  # two first tasks may create at once
-            raise PlatformError(f"the state database does not open ({made.url!r}): {error.orig}") from None
+        raise PlatformError(f"the state database does not open ({made.url!r}): {error.orig}") from None
     except OSError as error:
         raise PlatformError(f"the state database does not open ({made.url!r}): {error.strerror}") from None
     return made

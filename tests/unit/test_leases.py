@@ -49,7 +49,9 @@ def database(request, tmp_path, monkeypatch):
     monkeypatch.setattr(leases, "SECONDS", SECONDS)
     monkeypatch.setattr(leases, "RENEW_SECONDS", RENEW)
     yield request.param
-    state.metadata.drop_all(state.engine())
+    with state.engine().begin() as connection:
+        state.metadata.drop_all(connection)
+        connection.execute(sa.text("drop table mdp_version"))
     state.engine().dispose()
     state._engine.cache_clear()
 
