@@ -86,8 +86,6 @@ def suites(scope: Scope) -> list[Suite]:
             *(() if may_have_none else (volume(1, None, "there are customers"),)),
             share("future_customer", "registered_date", f"registered_date > '{scope.ds}'", 0.0,
                   "nobody registers in the future"),
-            *((filled("has_marketing_consent", 0.0, "the consent to marketing is known"),)
-              if parts.has("customers.has_marketing_consent") else ()),
             share("clear_phone", "phone_mask", "phone_mask not like '%****%'", 0.0, "phones are masked"),
             optional=may_have_none,
         ),

@@ -1,8 +1,8 @@
 """Audience files: whom one may write to, one CSV per contact channel.
 
-Consent is read from the CRM at the moment of export, not from the warehouse, where it is as old as the last import: to
-marketing, and where the company asks for it to profiling, because an audience is a list of profiles. A file is replaced in
-one step.
+Where the company says how (`consent` of company.yml), consent is read at its source at the moment of export, because in the
+warehouse it is as old as the last load; else it is that of the load of the day. To marketing, and where the company asks for it
+to profiling, because an audience is a list of profiles. A file is replaced in one step.
 """
 
 import csv
@@ -11,27 +11,28 @@ import io
 import os
 from pathlib import Path
 
+from pyspark.errors import AnalysisException
+
 from ingestion.feeds import JdbcFeed, load_feeds
 from ingestion.jdbc import source_table
-from warehouse import state, tables
-from warehouse.company import company
+from warehouse import parts, state, tables
+from warehouse.company import company, folder
+from warehouse.declarations import line_of
+from warehouse.errors import PlatformError
 from warehouse.partitions import read_days
 from warehouse.settings import settings
 
 AUDIENCES = {"sms": "phone_hash", "email": "email_hash"}  # contact channel → what its sender matches people by
-CUSTOMERS_FEED, MARKETING, PROFILING = "crm__customers", "consent_marketing", "consent_profiling"
 
 
 def write_audiences(ds: str) -> dict[str, int]:
     """Write a CSV per contact channel with those who consent to it now; returns file name → rows.
 
-    Empty where the declared feeds cannot tell who consents (`missing`).
+    Empty where nothing tells who consents (`missing`).
     """
     if missing():
         return {}
-    feed = load_feeds()[CUSTOMERS_FEED]
-    asked = f"`{MARKETING}`" + (f" and `{PROFILING}`" if company().profiling_by_consent else "")
-    consenting = source_table("export", feed.table, feed.connection).where(asked).select("customer_id")
+    consenting = _consenting(ds)
     people = read_days(tables.CLEANED_CUSTOMERS, ds, ds).select("customer_id", *AUDIENCES.values())
     segments = read_days(tables.PREDICTIONS_SEGMENTATION, ds, ds).select("customer_id", "segment")
     contacts = read_days(tables.PREDICTIONS_CHURN, ds, ds).select("customer_id", "best_contact_date")
@@ -54,13 +55,55 @@ def write_audiences(ds: str) -> dict[str, int]:
 
 
 def missing() -> str | None:
-    """Why no audience can be made of the declared feeds, None if one can."""
-    feed = load_feeds().get(CUSTOMERS_FEED)
+    """Why no audience can be made, None if one can."""
+    if company().consent or parts.has("consents"):
+        return None
+    needed = ("marketing", *(("profiling",) if company().profiling_by_consent else ()))
+    unsaid = [purpose for purpose in needed if not parts.has(f"customers.has_{purpose}_consent")]
+    return f"nothing says who consents to {' and '.join(unsaid)}, so nobody is written to" if unsaid else None
+
+
+def consent_feed() -> JdbcFeed | None:
+    """The feed whose table is asked for consent at the moment of export; None if the company names none.
+
+    PlatformError if it cannot be asked: it is no table of a database, or lacks what is asked for.
+    """
+    asked = company().consent
+    if asked is None:
+        return None
+    at = f"{folder() / 'company.yml'}, line {line_of(folder() / 'company.yml', ('consent', 'feed'))}"
+    feed = load_feeds().get(asked.feed)
     if not isinstance(feed, JdbcFeed) or feed.table is None:
-        return f"no feed {CUSTOMERS_FEED} reads a table of customers, so nobody's consent is known"
-    asked = ("customer_id", MARKETING, *((PROFILING,) if company().profiling_by_consent else ()))
-    lacking = [name for name in asked if name not in feed.columns]
-    return f"{CUSTOMERS_FEED} has no column {', '.join(lacking)}, so nobody's consent is known" if lacking else None
+        raise PlatformError(
+            f"{at}: consent is read from {asked.feed}, which is no feed of a database's table: name one, or take `consent` "
+            "away; then the consents of the last load count"
+        )
+    if company().profiling_by_consent and asked.profiling is None:
+        raise PlatformError(f"{at}: the company asks for consent to profiling, and consent has no key `profiling`")
+    return feed
+
+
+def _consenting(ds: str):
+    """A Spark frame of the customer_id of those who consent: at the source now, or as loaded on `ds`."""
+    purposes = ("marketing", *(("profiling",) if company().profiling_by_consent else ()))
+    feed, asked = consent_feed(), company().consent
+    if feed is None:
+        given = " and ".join(f"has_{purpose}_consent" for purpose in purposes)
+        return read_days(tables.CLEANED_CUSTOMERS, ds, ds).where(given).select("customer_id")
+    table = source_table("export", feed.table, feed.connection)
+    found = None
+    for purpose in purposes:
+        try:
+            some = table.where(getattr(asked, purpose)).selectExpr(
+                f"cast(`{asked.customer_id}` as string) as customer_id"
+            )
+            some.schema  # noqa: B018 - asks Spark, which reads the condition
+        except AnalysisException as error:
+            raise PlatformError(
+                f"{folder() / 'company.yml'}: consent.{purpose} does not fit {feed.table}: {str(error).splitlines()[0]}"
+            ) from None
+        found = some if found is None else found.join(some, "customer_id", "left_semi")
+    return found.distinct()
 
 
 def _replace_file(path: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from ingestion.publish import Outcome, publish, reasons
 from ingestion.rows import content, day_rows
 from ingestion.targets import Target, pick
 from warehouse import leases, parts, stages, state
+from warehouse.company import company
 from warehouse.connections import database
 from warehouse.errors import EngineDown, PlatformError
 
@@ -30,8 +31,6 @@ def export(ds: str, target: str | None = None, dry_run: bool = False) -> dict:
     if ds != newest:
         chosen = [one for one in chosen if one.mode == "insert"]
     rows, faults = {}, []
-    with leases.lock("export"):
-        off = state.off(ds)
     with leases.lock("export"):
         off, never = state.off(ds), parts.off()
         for one in chosen:
@@ -54,6 +53,8 @@ def export(ds: str, target: str | None = None, dry_run: bool = False) -> dict:
             else:
                 if why := missing():
                     _say("audience files", f"none: {why}")
+                elif company().consent is None:
+                    _say("audience files", f"of those who consented as of the load of {ds}")
                 for name, n_rows in audiences.items():
                     _say(name, f"{n_rows:>10,} rows")
                 rows |= audiences

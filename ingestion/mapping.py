@@ -587,7 +587,9 @@ class _Proposal:
                     model.columns[column] = self._one(table, "orders", theirs, matched[theirs])
         for column in ("product_id", "quantity", self._price("order_items")):
             if lines and column in self.contract["reversals"].columns and column in items:
-                model.columns[column] = self._one(lines, "order_items", column, items[column], alias)
+                given = self._one(lines, "order_items", column, items[column], alias)
+                back = Given(f"abs({given.sql})", f"{given.reason}; positive here", True)
+                model.columns[column] = back if column == "quantity" else given
         self.mapping.models.append(model)
 
     def _state_models(self, table, lines, matched, worth) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from expectations import own
-from ingestion import mapping, new_company, tables
+from ingestion import audiences, mapping, new_company, tables
 from ingestion.feeds import load_feeds
 from ingestion.guess import snake
 from ingestion.phones import is_country
@@ -190,7 +190,7 @@ def check(name: str | None, ask_marks: bool = True) -> None:
 def _faults() -> list[str]:
     company.folder()
     said = []
-    for read in (company.company, company.staged, load_feeds, load_targets, own.load):
+    for read in (company.company, company.staged, load_feeds, load_targets, own.load, audiences.consent_feed):
         try:
             read()
         except PlatformError as error:
@@ -213,6 +213,8 @@ def overview() -> Grid:
         columns = entities.contract()[entity].columns
         if entity == "customers" and not models and company.staged()["orders"]:
             grid.add_row(entity, "the orders", "derived: customer_id, registered_at\nmissing: all that describes them")
+        elif said := _said_by_customers(entity):
+            grid.add_row(entity, "the customers", f"derived: {', '.join(said)}")
         elif not models:
             grid.add_row(entity, "–", "missing: all, nothing feeds it")
         for one in models:
@@ -234,6 +236,12 @@ def overview() -> Grid:
     for table, why in sorted(off.items()):
         whole.add_row(f"off: {table}: {why}")
     return whole
+
+
+def _said_by_customers(entity: str) -> list[str]:
+    """The columns of the customers that say what an entity would, if any do."""
+    named = company.SAID_BY_CUSTOMERS.get(entity, ())
+    return [c for c in named if any(c in one.columns for one in company.staged()["customers"])]
 
 
 def _derived(one: company.Staged) -> set[str]:

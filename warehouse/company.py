@@ -27,6 +27,13 @@ from warehouse.settings import PROJECT, settings
 COMPANIES = PROJECT / "companies"
 MARK = re.compile(r"(#|--) review\b")
 JINJA_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+# Entities that a company may say in columns of its customers instead of a table of their own.
+SAID_BY_CUSTOMERS = {
+    "memberships": ("membership_plan", "membership_expires_at", "membership_cancelled_at"),
+    "consents": (
+        "has_marketing_consent", "marketing_consent_changed_at", "has_profiling_consent", "profiling_consent_changed_at",
+    ),
+}  # fmt: skip
 SOURCE = re.compile(r"\bsource\(\s*'raw'\s*,\s*'(\w+)'\s*\)")
 
 
@@ -66,6 +73,17 @@ def _closed(listed) -> Closed:
     )
 
 
+class Consent(BaseModel):
+    """Where consent is read anew at the moment of an export: a feed of a database, and who there consents to what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    feed: str
+    customer_id: Annotated[str, Field(pattern=r"^\w+$")] = "customer_id"
+    marketing: Annotated[str, Field(min_length=1)]
+    profiling: Annotated[str, Field(min_length=1)] | None = None
+
+
 class Company(BaseModel):
     """What company.yml declares."""
 
@@ -78,6 +96,7 @@ class Company(BaseModel):
     late_days: Annotated[int, Field(ge=0, le=90)] = 3
     reach_days: Annotated[int, Field(ge=0, le=3650)] = 30
     profiling: Literal["all", "consent"] = "all"
+    consent: Consent | None = None
     generator: str | None = None
     closed: Annotated[Closed, BeforeValidator(_closed)] = Closed()
     logged_attributes: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = ()
@@ -145,7 +164,8 @@ def _sentence(path: Path, fault: dict) -> str:
     where = f"{path}, line {line_of(path, place)}: "
     match fault["type"]:
         case "extra_forbidden":
-            return f"{where}unknown key {place[-1]!r}; allowed: {', '.join(Company.model_fields)}"
+            keys = (Consent if len(place) > 1 and place[0] == "consent" else Company).model_fields
+            return f"{where}unknown key {place[-1]!r}; allowed: {', '.join(keys)}"
         case "missing":
             return f"{where}key {place[-1]!r} is missing"
         case "value_error":
@@ -211,6 +231,11 @@ def staged() -> dict[str, list[Staged]]:
                 faults.append(f"{sql}: reads no source('raw', '<feed>')")
                 continue
             found[entity].append(Staged(name, feeds[0], tuple(c for c in columns if c in contract.taken)))
+    for entity, columns in SAID_BY_CUSTOMERS.items():
+        twice = [f"{one.model} has {c}" for one in found["customers"] for c in columns if c in one.columns]
+        if found[entity] and twice:
+            at = f"{home}/company.yml, line {line_of(home / 'company.yml', ('entities', entity))}"
+            faults.append(f"{at}: {entity} are said twice: {found[entity][0].model} feeds them, and {', '.join(twice)}")
     if faults:
         raise PlatformError("\n".join(faults))
     return found

@@ -91,6 +91,8 @@ def _lacks(wanted: str, fed: dict[str, list[Staged]]) -> str | None:
         raise KeyError(f"{wanted} is needed by a model, and models/input/_input.yml has none")
     if not fed[entity]:
         return f"nothing feeds {entity}"
+    if entity == "channel_spend" and not company().paid_channels:
+        return f"paid_channels of {folder().name}/company.yml names no channel that money is spent on"
     if column and not any(column in each.columns for each in fed[entity]):
         return f"{entity} have no {column} ({', '.join(each.model for each in fed[entity])} of {folder().name})"
     return None

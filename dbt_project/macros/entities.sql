@@ -48,6 +48,16 @@ where 1 = 0
   {{ return(fromjson(declared).get(name, [])) }}
 {%- endmacro %}
 
+{#- Whether the company says who is a member: in memberships, or in columns of its customers. -#}
+{% macro has_memberships() -%}
+  {%- set said = namespace(by=fed_by('memberships') | length > 0) -%}
+  {%- for source in fed_by('customers') if 'membership_expires_at' in source.columns or 'membership_cancelled_at' in source.columns
+      or 'membership_plan' in source.columns -%}
+    {%- set said.by = true -%}
+  {%- endfor -%}
+  {{ return(said.by) }}
+{%- endmacro %}
+
 {#- The business day of a column, which is a time or already a day. -#}
 {% macro day_of(name) -%}
   {%- if model.columns and model.columns[name].data_type == 'date' -%}

@@ -12,6 +12,15 @@
   {{ return({'orders': 'order_id', 'order_items': 'order_item_id', 'reversals': 'reversal_id'}) }}
 {%- endmacro %}
 
+{#- The lines of orders that went back from a day on until the range begins, as this table knows them; none before it is built. -#}
+{% macro lines_gone_back(reversals, first) -%}
+  {%- if load_relation(reversals) -%}
+select distinct order_item_id from {{ reversals }} where ds between '{{ first }}' and '{{ shift_ds(from_ds(), -1) }}'
+  {%- else -%}
+select cast(null as string) as order_item_id
+  {%- endif -%}
+{%- endmacro %}
+
 {#- The condition of the rows of tables that count in the range. A row may be dated ahead of its load, by late_days() at most:
     whichever day of the range it counts on, its load is among those that are read. -#}
 {% macro loaded_for_the_range() -%}

@@ -4,12 +4,11 @@ import re
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from ingestion import audiences, infer
 from ingestion.feeds import load_feeds
 from mdp import run, show
-from tests.companies import FEEDS, declare
+from tests.companies import declare
 from tests.conftest import mdp
 from warehouse import leases, state
 from warehouse.errors import PlatformError
@@ -87,22 +86,38 @@ def test_infer_says_which_column_holds_what_no_decimal_can(kind, declared, value
     assert said in column.comment if said else column.comment is None
 
 
-def test_feeds_without_customers_have_no_audience_and_the_day_goes_on(home, monkeypatch):
-    assert audiences.missing() is None
-    blocks = yaml.safe_load(FEEDS.read_text())
-    for change, said in (
-        (lambda b: b.pop("crm__customers"), "no feed crm__customers reads a table"),
+def test_a_consent_that_cannot_be_asked_for_is_refused_by_place(home, monkeypatch):
+    assert audiences.missing() is None and audiences.consent_feed().name == "crm__customers"
+    consent = {"feed": "crm__customers", "marketing": "consent_marketing"}
+    for changed, said in (
         (
-            lambda b: b["crm__customers"]["columns"].pop("consent_marketing"),
-            "crm__customers has no column consent_marketing",
+            {"consent": consent | {"feed": "crm__people"}},
+            "consent is read from crm__people, which is no feed of a database's",
         ),
-        (lambda b: b["crm__customers"].update(query="select 1", table=None), "no feed crm__customers reads a table"),
+        (
+            {"consent": consent | {"feed": "web__events"}},
+            "consent is read from web__events, which is no feed of a database's",
+        ),
+        ({"consent": consent, "profiling": "consent"}, "consent has no key `profiling`"),
     ):
-        mine = yaml.safe_load(yaml.safe_dump(blocks))
-        change(mine)
-        monkeypatch.setenv("MDP_COMPANY", declare(home))
-        (home / "feeds.yml").write_text(yaml.safe_dump(mine))
-        assert said in audiences.missing() and audiences.write_audiences("2024-03-05") == {}
+        monkeypatch.setenv("MDP_COMPANY", declare(home, **changed))
+        with pytest.raises(PlatformError, match=f"company.yml, line \\d+: .*{said}"):
+            audiences.consent_feed()
+    monkeypatch.setenv("MDP_COMPANY", declare(home, consent=consent | {"who": "x"}))
+    with pytest.raises(PlatformError, match="unknown key 'who'; allowed: feed, customer_id, marketing, profiling"):
+        audiences.consent_feed()
+
+
+def test_without_a_consent_nobody_is_written_to_and_the_day_goes_on(home, monkeypatch):
+    monkeypatch.setenv("MDP_COMPANY", declare(home, consent=None))
+    assert audiences.missing() is None and audiences.consent_feed() is None, "the customers as loaded say it"
+    path = home / "staging" / "_staging.yml"
+    path.write_text(path.read_text().replace("{name: has_marketing_consent}, ", ""))
+    assert "nothing says who consents to marketing, so nobody" in audiences.missing()
+    assert audiences.write_audiences("2024-03-05") == {}
+    monkeypatch.setenv("MDP_COMPANY", declare(home, consent=None, profiling="consent"))
+    path.write_text(path.read_text().replace("{name: has_profiling_consent}, ", ""))
+    assert "nothing says who consents to marketing and profiling" in audiences.missing()
 
 
 def test_a_second_run_in_one_home_is_refused():

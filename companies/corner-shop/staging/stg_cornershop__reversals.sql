@@ -1,6 +1,6 @@
 {#-
-  Lines that give money back: those of a cancellation, which names no order, and in other invoices discounts (of that very
-  order) and bad debt (of none).
+  Lines that give money back: those of a cancellation, which names no order (but what was bought and how much of it), and in
+  other invoices discounts (of that very order) and bad debt (of none).
 -#}
 with
 
@@ -24,12 +24,14 @@ renamed as (
         concat(source.`InvoiceNo`, '-', source.`LineNo`) as reversal_id,
         case when source.`InvoiceNo` not like 'C%' and source.`Quantity` <= 0 then source.`InvoiceNo` end as order_id,
         invoices.`CustomerID` as customer_id,
+        source.`StockCode` as product_id,
 
         ---------- strings
         case when source.`InvoiceNo` like 'C%' then 'cancelled' else 'returned' end as reversal_kind,
         invoices.`Currency` as currency,
 
         ---------- numerics
+        -source.`Quantity` as quantity,
         -source.`Quantity` * source.`UnitPrice` as amount,
 
         ---------- timestamps and dates

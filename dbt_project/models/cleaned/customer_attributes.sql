@@ -10,6 +10,9 @@
   no log tells of. It is the same for all customers of a day, so that leaving such values out tells nothing of anybody. Who
   came into the source only after the day has none: nothing was known of them.
 
+  A membership is the one that began last by then: on the day before it began its customer had the one before, which is one
+  more thing to put back.
+
   A company without a table of customers has those whom its orders name, each from the first order on; nothing else is known of
   them. They are carried on from the day before; of a long history only the last days have them all (parts.dense_days).
 -#}
@@ -17,8 +20,12 @@
 {%- set attributes = {
     'gender': 'string', 'birth_year': 'int', 'city': 'string', 'membership_plan': 'string', 'membership_expires_at': 'timestamp',
 } %}
+{%- set of_membership = {
+    'membership_id': 'string', 'membership_plan': 'string', 'membership_expires_at': 'timestamp', 'membership_cancelled_at': 'timestamp',
+} %}
+{%- set walked = dict(attributes, **of_membership) %}
 {%- set logged = logged_attributes() %}
-{%- set facts = ['registered_date', 'acquisition_channel', 'membership_cancelled_at'] %}
+{%- set facts = ['registered_date', 'acquisition_channel'] %}
 {%- if not fed_by('customers') %}
 {%- set first = [from_ds(), shift_ds(to_ds(), 1 - dense_days())] | max %}
 {%- set yesterday = running_totals_of(this) %}
@@ -49,8 +56,7 @@ select
     customer_id,
     registered_date,
     cast(null as string) as acquisition_channel,
-    cast(null as timestamp) as membership_cancelled_at,
-    {%- for attribute, kind in attributes.items() %}
+    {%- for attribute, kind in walked.items() %}
     cast(null as {{ kind }}) as {{ attribute }},
     {%- endfor %}
     {%- for attribute in attributes %}
@@ -64,12 +70,41 @@ where registered_date <= day
 {%- else %}
 with
 
+memberships as (
+
+    select
+        *,
+        {{ business_date('started_at') }} as started_date,
+        coalesce({{ business_date('started_at') }}, '') <= load_date as has_begun
+    from {{ ref('input__memberships') }}
+
+),
+
+members as (
+
+    select
+        customers.customer_id, customers.acquisition_channel, customers.gender, customers.birth_year, customers.city,
+        {{ business_date('customers.registered_at') }} as registered_date,
+        newest.membership_id, newest.plan as membership_plan, newest.expires_at as membership_expires_at,
+        newest.cancelled_at as membership_cancelled_at,
+        customers.load_date
+    from {{ ref('input__customers') }} customers
+    left join (
+        select
+            memberships.*,
+            row_number() over (
+                partition by customer_id, load_date order by coalesce(started_date, '') desc, started_at desc, membership_id desc
+            ) as nth
+        from memberships
+        where has_begun
+    ) newest
+        on newest.customer_id = customers.customer_id and newest.load_date = customers.load_date and newest.nth = 1
+
+),
+
 loaded as (
 
-    {{ as_loaded(
-        "(select c.*, " ~ business_date('registered_at') ~ " as registered_date from " ~ ref('input__customers') ~ " c)",
-        'customer_id', facts + attributes.keys() | list, born='registered_date',
-    ) }}
+    {{ as_loaded('members', 'customer_id', facts + walked.keys() | list, born='registered_date') }}
 
 ),
 
@@ -87,7 +122,7 @@ days_and_changes as (
     select
         customer_id, ds, 1 as is_day, cast(null as timestamp) as changed_at, cast(null as string) as change_id,
         day_load_date, {{ facts | join(', ') }}
-        {%- for attribute in attributes %},
+        {%- for attribute in walked %},
         case when load_date = day_load_date then {{ attribute }} end as loaded_{{ attribute }},
         cast(null as string) as old_{{ attribute }}
         {%- endfor %}
@@ -95,10 +130,26 @@ days_and_changes as (
 
     union all
 
+    -- on the day before a membership began its customer had the membership before, or none
+    select
+        customer_id, cast(date_sub(started_date, 1) as string), 0, started_at, membership_id,
+        null{% for fact in facts %}, null{% endfor %}
+        {%- for attribute in walked %},
+        null,
+        {% if attribute in of_membership -%}
+        coalesce(lag(cast({{ attribute | replace('membership_', '') if attribute != 'membership_id' else attribute }} as string))
+            over (partition by customer_id order by coalesce(started_date, ''), started_at, membership_id), '')
+        {%- else %}null{% endif %}
+        {%- endfor %}
+    from memberships
+    where load_date = '{{ to_ds() }}' and has_begun and started_date is not null
+
+    union all
+
     select
         customer_id, cast(date_sub(event_date, 1) as string), 0, changed_at, change_id,
         null{% for fact in facts %}, null{% endfor %}
-        {%- for attribute in attributes %},
+        {%- for attribute in walked %},
         null,
         {% if attribute in logged %}case when attribute = '{{ attribute }}' then coalesce(old_value, '') end{% else %}null{% endif %}
         {%- endfor %}
@@ -112,7 +163,7 @@ walked_back as (
 
     select
         days_and_changes.*,
-        {%- for attribute in attributes %}
+        {%- for attribute in walked %}
         last_value(old_{{ attribute }}, true) over (
             partition by customer_id order by ds desc, is_day, changed_at desc, change_id desc
             rows between unbounded preceding and current row
@@ -126,8 +177,7 @@ select
     walked_back.customer_id,
     walked_back.registered_date,
     walked_back.acquisition_channel,
-    walked_back.membership_cancelled_at,
-    {%- for attribute, kind in attributes.items() %}
+    {%- for attribute, kind in walked.items() %}
     case
         when told_{{ attribute }} is null then loaded_{{ attribute }}
         when told_{{ attribute }} <> '' then cast(told_{{ attribute }} as {{ kind }})

@@ -6,35 +6,41 @@
 
   Without a table of customers they are those whom orders name (customer_attributes), since the day of the first.
 -#}
-{%- if not fed_by('customers') %}
-select
-    customer_id,
-    to_utc_timestamp(cast(registered_date as timestamp), '{{ env_var('MDP_TZ', 'UTC') }}') as registered_at,
-    registered_date,
-    cast(null as string) as phone_hash,
-    cast(null as string) as phone_mask,
-    cast(null as string) as email_hash,
-    gender,
-    birth_year,
-    city,
-    cast(null as double) as latitude,
-    cast(null as double) as longitude,
-    acquisition_channel,
-    membership_plan,
-    membership_expires_at,
-    membership_cancelled_at,
-    cast(null as boolean) as has_marketing_consent,
-    cast(null as timestamp) as marketing_consent_changed_at,
-    cast(null as boolean) as has_profiling_consent,
-    cast(null as timestamp) as profiling_consent_changed_at,
-    ds
-
-from {{ ref('customer_attributes') }}
-where ds = '{{ to_ds() }}'
-{%- else %}
+{%- set purposes = ['marketing', 'profiling'] %}
 with
 
+consents as (
+
+    select
+        customer_id,
+        {%- for purpose in purposes %}
+        max(case when purpose = '{{ purpose }}' then cast(is_given_then as int) end) = 1 as has_{{ purpose }}_consent,
+        max(case when purpose = '{{ purpose }}' and changed_date <= '{{ to_ds() }}' then changed_at end)
+            as {{ purpose }}_consent_changed_at{{ ',' if not loop.last }}
+        {%- endfor %}
+    from (
+        select
+            consents.*,
+            {{ business_date('changed_at') }} as changed_date,
+            case when {{ business_date('changed_at') }} > '{{ to_ds() }}' then not is_given else is_given end as is_given_then
+        from {{ ref('input__consents') }} consents
+        where load_date = '{{ to_ds() }}'
+    ) known
+    group by customer_id
+
+),
+
+attributes as (
+
+    select *
+    from {{ ref('customer_attributes') }}
+    where ds = '{{ to_ds() }}'
+
+),
+
 loaded as (
+
+    {%- if fed_by('customers') %}
 
     select
         *,
@@ -42,48 +48,48 @@ loaded as (
     from {{ ref('input__customers') }}
     where load_date = '{{ to_ds() }}'
         and {{ business_date('registered_at') }} <= '{{ to_ds() }}'
+    {%- else %}
 
-),
-
-attributes as (
-
-    select customer_id, gender, birth_year, city, membership_plan, membership_expires_at
-    from {{ ref('customer_attributes') }}
-    where ds = '{{ to_ds() }}'
+    select
+        customer_id,
+        to_utc_timestamp(cast(registered_date as timestamp), '{{ env_var('MDP_TZ', 'UTC') }}') as registered_at,
+        registered_date,
+        cast(null as string) as phone_hash,
+        cast(null as string) as phone_mask,
+        cast(null as string) as email_hash,
+        cast(null as double) as latitude,
+        cast(null as double) as longitude,
+        acquisition_channel,
+        ds as load_date
+    from attributes
+    {%- endif %}
 
 )
 
 select
     loaded.customer_id,
-    registered_at,
-    registered_date,
-    phone_hash,
-    phone_mask,
-    email_hash,
+    loaded.registered_at,
+    loaded.registered_date,
+    loaded.phone_hash,
+    loaded.phone_mask,
+    loaded.email_hash,
     attributes.gender,
     attributes.birth_year,
     attributes.city,
-    latitude,
-    longitude,
-    acquisition_channel,
+    loaded.latitude,
+    loaded.longitude,
+    loaded.acquisition_channel,
+    attributes.membership_id,
     attributes.membership_plan,
     attributes.membership_expires_at,
-    case when {{ business_date('membership_cancelled_at') }} <= '{{ to_ds() }}' then membership_cancelled_at end
+    case when {{ business_date('attributes.membership_cancelled_at') }} <= '{{ to_ds() }}' then attributes.membership_cancelled_at end
         as membership_cancelled_at,
-    case
-        when {{ business_date('marketing_consent_changed_at') }} > '{{ to_ds() }}' then not has_marketing_consent
-        else has_marketing_consent
-    end as has_marketing_consent,
-    case when {{ business_date('marketing_consent_changed_at') }} <= '{{ to_ds() }}' then marketing_consent_changed_at end
-        as marketing_consent_changed_at,
-    case
-        when {{ business_date('profiling_consent_changed_at') }} > '{{ to_ds() }}' then not has_profiling_consent
-        else has_profiling_consent
-    end as has_profiling_consent,
-    case when {{ business_date('profiling_consent_changed_at') }} <= '{{ to_ds() }}' then profiling_consent_changed_at end
-        as profiling_consent_changed_at,
-    load_date as ds
+    {%- for purpose in purposes %}
+    consents.has_{{ purpose }}_consent,
+    consents.{{ purpose }}_consent_changed_at,
+    {%- endfor %}
+    loaded.load_date as ds
 
 from loaded
 join attributes on attributes.customer_id = loaded.customer_id
-{%- endif %}
+left join consents on consents.customer_id = loaded.customer_id

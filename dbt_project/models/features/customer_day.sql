@@ -31,11 +31,15 @@ calendar as (
         city,
         acquisition_channel,
         membership_plan,
+        {%- if has_memberships() %}
         -- the membership ends as in labels.customer_lifetime
-        least(
+        membership_id is not null and least(
             coalesce({{ business_date('membership_cancelled_at') }}, '9999-12-31'),
             coalesce(cast(date_add({{ business_date('membership_expires_at') }}, {{ var('lapse_days') }}) as string), '9999-12-31')
         ) > ds as is_member,
+        {%- else %}
+        cast(null as boolean) as is_member,
+        {%- endif %}
         birth_year_as_of as age_years_as_of,
         gender_as_of,
         city_as_of,

@@ -8,7 +8,7 @@ with
 facts as (
 
     select
-        ds, amount, 1 as is_order,
+        ds, amount, 1 as is_order, 0 as is_without_order,
         case when customer_id is null then 1 else 0 end as is_guest
     from {{ ref('orders') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
@@ -16,7 +16,7 @@ facts as (
     union all
 
     select
-        ds, amount, 0 as is_order,
+        ds, amount, 0 as is_order, case when order_id is null and order_item_id is null then 1 else 0 end as is_without_order,
         case when customer_id is null then 1 else 0 end as is_guest
     from {{ ref('reversals') }}
     where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
@@ -30,6 +30,7 @@ select
     cast(sum(case when is_order * is_guest = 1 then amount else 0 end) as decimal(18,2)) as guest_revenue,
     cast(sum(1 - is_order) as bigint) as n_reversals,
     cast(sum(case when is_order = 0 then amount else 0 end) as decimal(18,2)) as reversed_amount,
+    cast(sum(is_without_order) as bigint) as n_reversals_without_order,
     cast(sum((1 - is_order) * is_guest) as bigint) as n_guest_reversals,
     cast(sum(case when is_order = 0 and is_guest = 1 then amount else 0 end) as decimal(18,2)) as guest_reversed_amount,
     ds

@@ -1,5 +1,5 @@
 {#-
-  From when to when each customer was with us, as known on ds: the input of survival models. One row per registered customer.
+  From when to when each member was with us, as known on ds: the input of survival models. One row per customer with a membership.
   A membership ends when it is cancelled, or 15 days after it expired without renewal, whichever comes first. Whoever is
   still there has no churn date (right-censored). entry_date is the day from which a loss would have been noticed: those
   registered before the first day are only in the data because they had stayed until then (delayed entry).
@@ -15,7 +15,7 @@ ends as (
         cast(date_add({{ business_date('membership_expires_at') }}, {{ var('lapse_days') }}) as string) as lapsed_date,
         ds
     from {{ ref('customers') }}
-    where ds = '{{ to_ds() }}'
+    where ds = '{{ to_ds() }}' and membership_id is not null
 
 ),
 
