@@ -5,6 +5,7 @@ What a file leaves open (days that could be months, 1,234 that could be 1.234) i
 
 import csv
 import io
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ingestion.feeds import WRITTEN
 from ingestion.guess import snake
 from ingestion.proposal import RESERVED
 from ingestion.words import plain, words_of
+from warehouse.connections import secret
 from warehouse.errors import PlatformError
 
 SAMPLE_ROWS = 1_000
@@ -456,21 +458,28 @@ def _quoted(text: str) -> str:
 # -- databases --------------------------------------------------------------------------------------------------------
 
 
-def from_database(url: str, schema: str | None = None) -> list[Table]:
+def from_database(url: str, connection_name: str, schema: str | None = None) -> list[Table]:
     """The tables of a database, through SQLAlchemy (a jdbc: address is taken, too); PlatformError if it cannot be asked.
 
-    Keys are those of the catalogue; SAMPLE_ROWS rows of each table are read.
+    Keys are those of the catalogue; SAMPLE_ROWS rows of each table are read. The login is that of the connection
+    (warehouse/connections.py); an address with a password is refused, because a command line is no secret.
     """
     import sqlalchemy as sa
 
     drivers = {"postgresql": "postgresql+psycopg2", "mysql": "mysql+pymysql", "mariadb": "mariadb+pymysql"}
     found = []
+    variables = f"MDP_{connection_name.upper()}_USER and MDP_{connection_name.upper()}_PASSWORD_FILE"
     try:
         address = sa.make_url(url.removeprefix("jdbc:"))
         address = address.set(drivername=drivers.get(address.drivername, address.drivername))
-        if {"user", "password"} & set(address.query):
-            query = dict(address.query)
-            address = address.set(username=query.pop("user", None), password=query.pop("password", None), query=query)
+        if address.password or "password" in address.query:
+            raise PlatformError(
+                "the address holds a password, which whoever lists processes can read: take it out, and give the login by "
+                f"{variables}"
+            )
+        query = dict(address.query)
+        user = query.pop("user", None) or address.username or os.environ.get(f"MDP_{connection_name.upper()}_USER")
+        address = address.set(username=user, password=secret(connection_name), query=query)
         engine = sa.create_engine(address, poolclass=sa.NullPool)
         with engine.connect() as connection:
             inspector = sa.inspect(connection)
@@ -478,7 +487,7 @@ def from_database(url: str, schema: str | None = None) -> list[Table]:
                 found.append(_database_table(connection, inspector, name, schema))
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise PlatformError(f"the database cannot be asked: {said}") from None
+        raise PlatformError(f"the database cannot be asked: {said}; its login is read from {variables}") from None
     if not found:
         raise PlatformError("the database has no table that this login may see: name another schema, or another login")
     return [table for table in found if table.fields]

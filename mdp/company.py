@@ -101,7 +101,11 @@ def connection_of(name: str) -> str:
 
 
 def _proposal(source, domain, known, timezone, country, currency):
-    read = tables.from_database(source) if ADDRESS.match(source) else tables.from_path(Path(source).expanduser(), known)
+    read = (
+        tables.from_database(source, domain)
+        if ADDRESS.match(source)
+        else tables.from_path(Path(source).expanduser(), known)
+    )
     found = mapping.propose(read, entities.contract(), domain, timezone or "UTC", known)
     settings = _settings(found, timezone, country, currency)
     if not timezone and settings["timezone"][0] != "UTC":

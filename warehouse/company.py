@@ -25,6 +25,7 @@ from warehouse.errors import PlatformError
 from warehouse.settings import PROJECT, settings
 
 COMPANIES = PROJECT / "companies"
+VERSION = 1  # of the form of a company's folder; company.yml may state it
 MARK = re.compile(r"(#|--) review\b")
 JINJA_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 # Entities that a company may say in columns of its customers instead of a table of their own.
@@ -145,8 +146,13 @@ def company() -> Company:
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, changed: int) -> Company:
     keys = read_blocks(path, "company")
+    if (version := keys.get("version", VERSION)) != VERSION:
+        raise PlatformError(
+            f"{path}, line {line_of(path, ('version',))}: the folder is of version {version!r}, and this platform reads "
+            f"version {VERSION}: take a platform as new as the folder"
+        )
     try:
-        read = Company.model_validate(keys)
+        read = Company.model_validate({name: said for name, said in keys.items() if name != "version"})
     except ValidationError as error:
         raise PlatformError("\n".join(_sentence(path, fault) for fault in error.errors())) from None
     known = entities.contract()

@@ -61,6 +61,7 @@ def test_the_sample_feeds_what_models_need_and_nothing_is_off():
         ({"paid_channels": ["it's"]}, "paid_channels"),
         ({"entities": {"clients": ["stg_crm__customers"]}}, "there is no entity 'clients': customers"),
         ({"entities": {"orders": []}}, "entities.orders is []"),
+        ({"version": 2, "teleports": True}, "is of version 2, and this platform reads version 1"),
     ],
 )
 def test_a_wrong_key_gets_a_sentence_with_file_and_line(tmp_path, monkeypatch, keys, said):

@@ -127,6 +127,22 @@ def test_the_corner_shop_s_files_are_mapped_without_a_hand(files, where, tmp_pat
         assert feeds["shop__invoices"].mode == ("full" if where == "tables" else "append")
 
 
+def test_a_password_in_an_address_is_refused_and_a_refused_login_says_where_it_is_read_from():
+    for url in (
+        "postgresql://me:secret@127.0.0.1:1/shop",
+        "jdbc:postgresql://127.0.0.1:1/shop?user=me&password=secret",
+    ):
+        with pytest.raises(
+            PlatformError, match="holds a password.* MDP_SHOP_USER and MDP_SHOP_PASSWORD_FILE"
+        ) as refused:
+            tables.from_database(url, "shop")
+        assert "secret" not in str(refused.value)
+    with pytest.raises(
+        PlatformError, match="cannot be asked: .*; its login is read from MDP_SHOP_USER and MDP_SHOP_PASSWORD"
+    ):
+        tables.from_database("jdbc:postgresql://127.0.0.1:1/shop", "shop")
+
+
 def test_the_corner_shop_s_database_is_mapped_and_keeps_its_names_and_keys(shop, tmp_path):
     url = f"sqlite:///{tmp_path / 'shop.db'}"
     engine, day = sa.create_engine(url), shop.days - 1
@@ -137,7 +153,7 @@ def test_the_corner_shop_s_database_is_mapped_and_keeps_its_names_and_keys(shop,
         rows = rows.where(rows.notna(), None).to_dict("records")
         with engine.begin() as connection:
             connection.execute(table.insert(), [{k: _plain(k, v) for k, v in row.items()} for row in rows])
-    found = propose(tables.from_database(url))
+    found = propose(tables.from_database(url, "shop"))
     assert_is_the_shop(found)
     folder = tmp_path / "written"
     write(found, folder)
