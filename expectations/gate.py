@@ -14,7 +14,7 @@ from expectations.feeds import feeds_of
 from expectations.rules import NOT_JUDGED, WARNS
 from expectations.scope import Scope, make_scope
 from expectations.validate import Verdict
-from warehouse import ops, parts, stages, state
+from warehouse import company, ops, parts, stages, state
 from warehouse.dates import parse_ds
 from warehouse.errors import PlatformError, unknown
 
@@ -22,7 +22,7 @@ from warehouse.errors import PlatformError, unknown
 REMEDIES = {
     "raw": "Have the source mended and take its data again with `mdp ingest {range}` (a day on which the company was shut "
     "is one of `closed` in company.yml)",
-    "cleaned": "Mend the model in dbt_project/models/cleaned and run `mdp build cleaned {range}`",
+    "cleaned": "Mend {fed_by}the model in dbt_project/models/cleaned, and run `mdp build cleaned {range}`",
     "features": "Mend the model in dbt_project/models/features and run `mdp build features {range}`",
     "predictions": "Look at the model (`mdp model show <model>`), go back with `mdp model rollback <model>` if a new "
     "version did this, and run `mdp score <model> --ds {ds}`",
@@ -93,7 +93,7 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
     state.record_verdicts(ds, gate, [v.row() for v in verdicts])
     ops.refresh(["gate_verdicts"], ds)
     again = f"then `mdp gate {gate} {range_}`; or `make run`, which takes the day up."
-    remedy = f"{REMEDIES[gate].format(ds=ds, range=range_)}, {again}"
+    remedy = f"{REMEDIES[gate].format(ds=ds, range=range_, fed_by=_fed_by(verdicts))}, {again}"
     path = report.write(gate, ds, verdicts, remedy, off)
     result = GateResult(gate, ds, verdicts, time.monotonic() - started, path, tuple(off))
     if result.failed:
@@ -102,6 +102,14 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
     state.publish(f"gate_{gate}", _checked(gate, scope))
     print(result)
     return result
+
+
+def _fed_by(verdicts: tuple[Verdict, ...]) -> str:
+    """The company's staging models behind the cleaned tables whose rules are broken, '' if there are none."""
+    fed, home = company.staged(), company.folder()
+    broken = dict.fromkeys(v.table.removeprefix("cleaned.") for v in verdicts if not v.success)
+    paths = dict.fromkeys(f"{home}/staging/{one.model}.sql" for table in broken for one in fed.get(table, ()))
+    return f"what your data becomes in {', '.join(paths)} or " if paths else ""
 
 
 def _few(lines: list[str]) -> list[str]:

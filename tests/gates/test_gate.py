@@ -1,12 +1,15 @@
 """A gate as a command: it publishes a good day, stops a bad one in words, and shows nobody's data in doing so."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from expectations import gate
 from expectations.gate import GateFailed, run_gate
 from tests.gates.good_tables import DS, FIRST, GOOD, SECRET, make_good_scope
 from warehouse import partitions, state
+from warehouse.company import folder
 from warehouse.dates import shift
 from warehouse.errors import PlatformError
 
@@ -76,3 +79,14 @@ def test_a_gate_needs_its_stage_and_a_known_name():
         run_gate("cleaned", "2020-01-01")
     with pytest.raises(PlatformError, match="known are cleaned, features, predictions, raw"):
         run_gate("labels", DS)
+
+
+def test_a_broken_rule_of_cleaned_names_the_company_s_models_behind_it():
+    def verdict(table, success):
+        return SimpleNamespace(table=table, success=success)
+
+    said = gate._fed_by(
+        (verdict("cleaned.orders", False), verdict("cleaned.products", True), verdict("cleaned.dropped_rows", False))
+    )
+    assert said == f"what your data becomes in {folder()}/staging/stg_crm__orders.sql or "
+    assert gate._fed_by((verdict("cleaned.dropped_rows", False),)) == ""
