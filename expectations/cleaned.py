@@ -7,6 +7,7 @@ from expectations.feeds import feeds_of
 from expectations.rules import Rule, Suite, at_least, filled, newest, one_of, share, total, volume
 from expectations.scope import Scope
 from warehouse import parts, tables
+from warehouse.calendar import is_closed
 from warehouse.company import company
 
 EVENT_TYPES = ("view", "search", "favourite", "add_to_cart", "remove_from_cart", "purchase")
@@ -15,7 +16,7 @@ EVENT_TYPES = ("view", "search", "favourite", "add_to_cart", "remove_from_cart",
 def suites(scope: Scope) -> list[Suite]:
     """One suite per cleaned table."""
     days, snapshot = scope.range(), f"ds = '{scope.ds}'"
-    is_closed, paid = scope.ds in company().closed, company().paid_channels
+    shut, paid = is_closed(scope.ds), company().paid_channels
     may_have_none = not parts.has("customers")  # they are those who ordered, and nobody may have yet
     may_drop = max(0.05 * scope.n_loaded(*feeds_of("events", "impressions", "clicks")), 20)
     no_events, no_impressions = (scope.may_be_silent(*feeds_of(entity)) for entity in ("events", "impressions"))
@@ -75,11 +76,11 @@ def suites(scope: Scope) -> list[Suite]:
         ),
         suite(
             tables.CLEANED_CHANNEL_SPEND, days, ("channel", "ds"),
-            *(() if is_closed else there("spend")),
+            *(() if shut else there("spend")),
             at_least("spend", 0, "spend is not negative"),
             filled("spend", 0.0, "each booking in another currency has a rate of its day (fx_rates)"),
             *((one_of("channel", paid),) if paid else ()),
-            optional=is_closed,
+            optional=shut,
         ),
         suite(
             tables.CLEANED_CUSTOMERS, snapshot, ("customer_id",),

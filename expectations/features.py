@@ -35,7 +35,8 @@ def suites(scope: Scope) -> list[Suite]:
         return Suite(table, f"select * from {table} where {scope.range()}", keys, rules, optional)
 
     n_customers, paid = scope.n_rows(*feeds_of("customers") or feeds_of("orders")), company().paid_channels
-    no_events, no_ads, few_orders = (scope.may_be_silent(*feeds_of(e)) for e in ("events", "impressions", "orders"))
+    no_events, no_ads = (scope.may_be_silent(*feeds_of(entity)) for entity in ("events", "impressions"))
+    few_ads, few_orders = (scope.brings_few(*feeds_of(entity)) for entity in ("impressions", "orders"))
     may_have_none = not parts.has("customers")  # customers are those who ordered, and nobody may have yet
     # share of the rows that each day has in a table with one row per customer and day
     even = 1 / min(scope.n_days, parts.dense_days() or scope.n_days)
@@ -83,7 +84,7 @@ def suites(scope: Scope) -> list[Suite]:
             one_of("daypart", DAYPARTS),
             one_of("age_band", AGE_BANDS),
             filled("campaign_category", 0.02, "impressions know their campaign's category", by_chance=True),
-            *(() if no_ads else (
+            *(() if few_ads else (
                 share("anonymous", "customer_id", "customer_id is null", 0.95,
                       "some impressions belong to known customers"),
             )),

@@ -20,8 +20,8 @@ from warehouse.errors import PlatformError, unknown
 
 # Gate → what to do when it stops the run; the gate itself is run again afterwards.
 REMEDIES = {
-    "raw": "Have the source mended and take its data again with `mdp ingest {range}` (a day on which the company was shut "
-    "is one of `closed` in company.yml)",
+    "raw": "Have the source mended and take its data again with `mdp ingest {range}` (a day that was shut, a holiday or a "
+    "promotion is a line of calendar.csv in the company's folder)",
     "cleaned": "Mend {fed_by}the model in dbt_project/models/cleaned, and run `mdp build cleaned {range}`",
     "features": "Mend the model in dbt_project/models/features and run `mdp build features {range}`",
     "predictions": "Look at the model (`mdp model show <model>`), go back with `mdp model rollback <model>` if a new "

@@ -20,7 +20,8 @@ from expectations.raw import ACCEPTED
 from expectations.rules import DERIVED, Rule, Suite, quoted
 from expectations.scope import Scope
 from warehouse import declarations, tables
-from warehouse.company import company, folder
+from warehouse.calendar import is_closed
+from warehouse.company import folder
 from warehouse.declarations import Strict, line_of, sentence
 from warehouse.errors import PlatformError
 
@@ -160,7 +161,7 @@ def add(suites: Sequence[Suite], scope: Scope) -> list[Suite]:
 def _with(suite: Suite, own: dict[str, Own], scope: Scope) -> Suite:
     feed = feeds().get(suite.table.removeprefix("raw."))
     accepted = ACCEPTED if feed and feed.is_judged else None
-    is_closed = scope.ds in company().closed
+    shut = is_closed(scope.ds)
     named = suite.table.removeprefix("raw.")
     made = {
         name: replace(
@@ -168,10 +169,10 @@ def _with(suite: Suite, own: dict[str, Own], scope: Scope) -> Suite:
             declared_at=f"{path()}, line {_line(named, name)}",
         )
         for name, rule in own.items()
-        if not (is_closed and isinstance(rule, Newest))
+        if not (shut and isinstance(rule, Newest))
     }  # fmt: skip
     kept = [made.pop(rule.name, rule) for rule in suite.rules]
-    must_have = not is_closed and any(
+    must_have = not shut and any(
         isinstance(rule, Newest) or (isinstance(rule, Rows) and rule.min) for rule in own.values()
     )
     return replace(suite, rules=(*kept, *made.values()), optional=suite.optional and not must_have)

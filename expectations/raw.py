@@ -5,12 +5,10 @@ It looks at the load's own partition. Single bad rows have been quarantined at t
 share is judged, so tables with a door are seen together with their quarantine. Limits are several times a normal day's.
 """
 
-import math
-
 from expectations.feeds import DIGEST, Feed, feeds
-from expectations.rules import SIGMAS, Rule, Suite, filled, newest, quoted, share, unique, volume
-from expectations.scope import LEAST, MOST, Scope, Volume, highest_rate, least
-from warehouse.company import company
+from expectations.rules import Rule, Suite, filled, newest, quoted, share, unique, volume
+from expectations.scope import Scope, Volume
+from warehouse.calendar import is_closed
 
 # Quarantine reason (its part before the colon) → largest share of a feed's rows; further ones count in QUARANTINED alone.
 REASONS = {
@@ -57,21 +55,15 @@ def _suite(feed: Feed, scope: Scope) -> Suite:
 
 
 def _usual(scope: Scope, seen: Volume) -> Rule:
-    """Rows against the average of the loads before (of the same weekday, where enough of them are known).
-
-    Chance may add or take as many as a Poisson count's standard deviations say, but where each day brought the same; and what
-    is usual is itself a count of few days at first.
-    """
-    if seen.usual_per_day is None:
+    """Rows against what is usual (usual.py): of the same weekday, where enough of them are known."""
+    if seen.usual is None:
         return volume(1, None, "there are rows, with nothing to compare them with so far")
-    sigmas = 0 if seen.is_steady else SIGMAS
-    low = LEAST * seen.usual_per_day * seen.n_days
-    usual = max(seen.usual_per_day, seen.mean_per_day or 0)
-    high = MOST * (usual if seen.is_steady else highest_rate(usual, seen.of_days)) * seen.n_days
+    usual = seen.usual.per_day
     days = "" if seen.n_days == 1 else f" over {seen.n_days} days"
-    words = f"as many rows as usual ({seen.usual_per_day:,.{0 if usual >= 10 else 1}f} a day{days})"
-    is_closed = scope.ds in company().closed
-    return volume(0 if is_closed else least(low, sigmas), high + sigmas * math.sqrt(high), words)
+    words = f"as many rows as usual ({usual:,.{0 if usual >= 10 else 1}f} a day{days})"
+    if seen.is_special:
+        words = "there are rows; how many is not asked on a holiday or promotion of calendar.csv"
+    return volume(0 if is_closed(scope.ds) else seen.least, seen.most, words)
 
 
 def _not_shrunk(seen: Volume) -> Rule:

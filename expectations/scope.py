@@ -1,48 +1,36 @@
 """What a gate looks at: the days, and what the state database says was loaded."""
 
-import math
 from dataclasses import dataclass
 
-from expectations.rules import SIGMAS
+from expectations.usual import FEWEST_DAYS, UNSEEN, USUAL_DAYS, Usual, evenly, usual
 from warehouse import stages, state
-from warehouse.company import company
-from warehouse.dates import days, days_between
-
-FEWEST_DAYS = 7  # that tell what is usual
-USUAL_LOADS = 60  # what is usual changes with the company
-WEEKS = 4  # so many loads of the same weekday say what is usual on it
-STEADY = 14  # so many days with the same number of rows are no chance
-
-LEAST, MOST = 0.4, 2.5  # of the usual volume per day: weekends and campaigns stay inside, an outage does not
-
-
-def least(n: float, sigmas: float = SIGMAS) -> float:
-    """How few rows chance may leave of `n` expected ones, at `sigmas` standard deviations of a Poisson count."""
-    return n - sigmas * math.sqrt(n)
-
-
-def highest_rate(per_day: float, n_days: int) -> float:
-    """The highest rate of a Poisson count that `n_days` days with `per_day` on average leave possible, at SIGMAS one-sided.
-
-    The exact upper limit (Garwood 1936): of one day without a row it is 10.4 a day, of sixty with 100 a day 105.
-    """
-    from scipy.stats import chi2, norm
-
-    return float(chi2.isf(norm.sf(SIGMAS), 2 * (per_day * n_days + 1))) / (2 * n_days)
+from warehouse.calendar import is_closed, is_special
+from warehouse.dates import days, days_between, shift
 
 
 @dataclass(frozen=True)
 class Volume:
-    """What a load brought, and what the loads before of the feed brought per day (None: there is none to compare with)."""
+    """What a load brought, and what the loads before of the feed brought per day (None: there is too little to compare with)."""
 
     n_rows: int  # accepted
     n_arrived: int  # accepted and quarantined
     n_days: int  # days this load covers
-    usual_per_day: float | None  # of the last USUAL_LOADS loads, of the same weekday where WEEKS of them are known
+    usual: Usual | None
     last_rows: int | None  # rows of the load before
-    mean_per_day: float | None = None  # of the last USUAL_LOADS loads, whatever the weekday
-    of_days: int = USUAL_LOADS  # how many days what is usual was seen on
-    is_steady: bool = False  # each of the days before, STEADY of them at least, brought the same number of rows
+    is_special: bool = False  # a day of it is like no other: then only an outage can be told
+
+    @property
+    def least(self) -> int:
+        """The fewest rows it may have; 0 if there may be none."""
+        if self.usual is None:
+            return 1
+        low = self.usual.least(self.n_days)
+        return min(low, 1) if self.is_special else low
+
+    @property
+    def most(self) -> int | None:
+        """The most rows it may have, None if nobody can say."""
+        return None if self.usual is None or self.is_special else self.usual.most(self.n_days)
 
 
 @dataclass(frozen=True)
@@ -63,19 +51,22 @@ class Scope:
 
     def may_be_silent(self, *feeds: str) -> bool:
         """Whether chance alone may bring no row of any of `feeds` on the day (they bring few), or the company is closed."""
-        return self.ds in company().closed or all(self._brings_few(feed) for feed in feeds)
+        return is_closed(self.ds) or all(feed in self.volumes and not self._usual(feed).least() for feed in feeds)
 
-    def _brings_few(self, feed: str) -> bool:
-        seen = self.volumes.get(feed)
-        if seen is None:
-            return False
-        usual = seen.n_arrived / seen.n_days if seen.usual_per_day is None else seen.usual_per_day
-        return least(usual * LEAST, 0 if seen.is_steady else SIGMAS) <= 0
+    def brings_few(self, *feeds: str) -> bool:
+        """Whether `feeds` bring so few rows on the day that a share of them says little."""
+        return is_closed(self.ds) or all(feed in self.volumes and self._usual(feed).is_few for feed in feeds)
+
+    def _usual(self, feed: str) -> Usual:
+        """What is usual of a feed; of one that is new, what it brought."""
+        seen = self.volumes[feed]
+        return seen.usual or evenly(seen.n_arrived / seen.n_days, seen.n_days)
 
     def n_rows(self, *feeds: str) -> int:
         """About how many rows of `feeds` the days have, at least 1."""
         seen = [self.volumes[feed] for feed in feeds if feed in self.volumes]
-        return max(sum(round(max(one.n_rows, one.usual_per_day or 0) * self.n_days) for one in seen), 1)
+        per_day = [max(one.n_rows, one.usual.per_day if one.usual else 0) for one in seen]
+        return max(sum(round(n * self.n_days) for n in per_day), 1)
 
     def n_loaded(self, *feeds: str) -> int:
         """Rows that `feeds` (all, if none is named) loaded for the days; a load may hold older days, too."""
@@ -102,37 +93,51 @@ def _volumes(ds: str) -> dict[str, Volume]:
 
 
 def _volume(load: state.Load) -> Volume:
-    earlier = state.last_loads(load.feed, USUAL_LOADS, before=load.ds)
-    spans = [(past, days) for past in earlier if (days := _days_covered(past)) and past.ds not in company().closed]
-    single = [past for past, days in spans if days == 1]
-    n_days = _days_covered(load) or 1
-    covered = sum(days for _, days in spans)
-    # a day or two say nothing: what was read up to now at first brings nothing on the day after
-    mean = sum(_arrived(past) for past, _ in spans) / covered if covered >= FEWEST_DAYS else None
-    same = [_arrived(past) for past in single if days_between(past.ds, load.ds) % 7 == 0]
-    of_weekday = n_days == 1 and len(same) >= WEEKS
+    """What a load brought, beside what the feed's accepted days brought: a day that its gate refused lets none follow."""
+    earlier = state.last_loads(load.feed, USUAL_DAYS, before=load.ds)
     return Volume(
         n_rows=load.n_rows,
         n_arrived=_arrived(load),
-        n_days=n_days,
-        usual_per_day=sum(same) / len(same) if of_weekday else mean,
-        of_days=len(same) if of_weekday else covered,
+        n_days=len(_covered(load) or [load.ds]),
+        usual=_usual(load, earlier),
         last_rows=_arrived(earlier[0]) if earlier else None,
-        mean_per_day=mean,
-        is_steady=len(single) >= STEADY and len({_arrived(past) for past in single}) == 1,
+        is_special=any(map(is_special, _covered(load) or [load.ds])),
     )
+
+
+def _usual(load: state.Load, earlier: list[state.Load]) -> Usual | None:
+    """What is usual on the day of a load: from the rows of each day, where the ledger has them, else from whole loads."""
+    counts: dict[str, int] = {}
+    for past in reversed(earlier):
+        counts |= _of_days(past)
+    ordinary = {day: n for day, n in counts.items() if not is_closed(day) and not is_special(day)}
+    if found := usual(ordinary, load.ds):
+        return found
+    spans = [(_arrived(past), len(covered)) for past in earlier if (covered := _covered(past))]
+    n_rows, n_days = map(sum, zip(*spans, strict=True)) if spans else (0, 0)
+    return evenly(n_rows / n_days, n_days, UNSEEN) if n_days >= FEWEST_DAYS else None
+
+
+def _of_days(load: state.Load) -> dict[str, int]:
+    """Day → rows that arrived of it, as far back as what is usual goes; {} if nobody knows."""
+    first = load.inputs.get("first")
+    if _covered(load, and_closed=True) == [load.ds]:
+        return {load.ds: _arrived(load)}
+    counted = state.load_days(load.feed, load.ds)
+    begin = max(first or min(counted, default=load.ds), shift(load.ds, -USUAL_DAYS))
+    return {day: counted.get(day, 0) for day in days(begin, load.ds)} if counted else {}
 
 
 def _arrived(load: state.Load) -> int:
     return load.n_rows + (load.n_quarantined or 0)
 
 
-def _days_covered(load: state.Load) -> int | None:
-    """Days that a load brings, those on which the company is closed aside.
+def _covered(load: state.Load, and_closed: bool = False) -> list[str]:
+    """The days that a load brings, those on which the company is closed aside (or `and_closed`).
 
-    None if it began with all there is, so that nobody knows: without a first day, or a growing number read from its beginning.
+    [] if it began with all there is, so that nobody knows: without a first day, or a growing number read from its beginning.
     """
     first = load.inputs.get("first")
     if not first or ("high" in load.inputs and load.inputs["low"] is None):
-        return None
-    return sum(day not in company().closed for day in days(first, load.ds))
+        return []
+    return [day for day in days(first, load.ds) if and_closed or not is_closed(day)]

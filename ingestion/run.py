@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pyspark.errors import PySparkException
 
 from ingestion import collect, drift, jdbc, plan, progress, quarantine, topics
+from ingestion.by_day import rows_by_day
 from ingestion.commit import ASIDE, expect, expect_each, home_of, publish, write_apart
 from ingestion.feeds import Feed, FilesFeed, JdbcFeed, KafkaFeed, load_feeds, pick
 from warehouse import leases, state
@@ -83,7 +84,7 @@ def _ingest_feed(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_
         outcome, note = plan.decide(feed, ds, from_ds, reload, accept_gap)
         if outcome in ("loaded", "repaired", "again"):
             done = work(feed, state.load(feed.name, ds), is_new=outcome != "repaired")
-            state.publish_load(feed.name, ds, *done)
+            state.publish_load(feed.name, ds, *done, rows_by_day(feed, state.load(feed.name, ds)))
         load = state.load(feed.name, ds)
     result = {
         "feed": feed.name,

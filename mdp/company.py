@@ -17,7 +17,7 @@ from ingestion.feeds import load_feeds
 from ingestion.guess import snake
 from ingestion.phones import is_country
 from ingestion.targets import load_targets
-from warehouse import company, entities, parts
+from warehouse import calendar, company, entities, parts
 from warehouse.errors import PlatformError
 
 ADDRESS = re.compile(r"^(jdbc:)?[a-z]\w*(\+\w+)?:(//|\w)")
@@ -194,7 +194,15 @@ def check(name: str | None, ask_marks: bool = True) -> None:
 def _faults() -> list[str]:
     company.folder()
     said = []
-    for read in (company.company, company.staged, load_feeds, load_targets, own.load, audiences.consent_feed):
+    for read in (
+        company.company,
+        company.staged,
+        load_feeds,
+        load_targets,
+        own.load,
+        audiences.consent_feed,
+        calendar.calendar,
+    ):
         try:
             read()
         except PlatformError as error:
@@ -209,7 +217,7 @@ def _faults() -> list[str]:
 
 
 def overview() -> Grid:
-    """One row per entity: source, columns given, derived and missing; then what is off, because of what."""
+    """One row per entity: source, columns given, derived and missing; what is off, because of what; the calendar."""
     grid = Grid(title=company.company().name, title_justify="left", show_edge=False)
     for head in ("entity", "source", "columns"):
         grid.add_column(head, overflow="fold")
@@ -239,6 +247,7 @@ def overview() -> Grid:
     whole.add_row(f"on:  {', '.join(on) or 'nothing'}")
     for table, why in sorted(off.items()):
         whole.add_row(f"off: {table}: {why}")
+    whole.add_row(f"calendar: {_calendar()}")
     return whole
 
 
@@ -246,6 +255,16 @@ def _said_by_customers(entity: str) -> list[str]:
     """The columns of the customers that say what an entity would, if any do."""
     named = company.SAID_BY_CUSTOMERS.get(entity, ())
     return [c for c in named if any(c in one.columns for one in company.staged()["customers"])]
+
+
+def _calendar() -> str:
+    """On which days the company is closed, and how many are like no other."""
+    said, kinds = calendar.calendar(), {"closed": "closed day", "holiday": "holiday", "promotion": "promotion"}
+    counts = {words: sum(day.kind == kind for day in said.values()) for kind, words in kinds.items()}
+    listed = ", ".join(f"{n:,} {words}{'s' * (n > 1)}" for words, n in counts.items() if n)
+    weekly = f"closed on {', '.join(company.company().closed)}" if company.company().closed else ""
+    days = f"{listed}, {min(said)} … {max(said)}" if said else "no calendar.csv"
+    return "; ".join(filter(None, (weekly, days)))
 
 
 def _derived(one: company.Staged) -> set[str]:

@@ -3,6 +3,7 @@
     companies/<name>/company.yml   name, time zone, currency …, and which staging model feeds which entity
                      feeds.yml     what is read (ingestion/feeds.py)
                      exports.yml   what is handed back (ingestion/targets.py)
+                     calendar.csv  days that are closed, or like no other (warehouse/calendar.py); may be left out
                      staging/      SQL that renames and types each source, and the columns of each in *.yml
 
 Nothing outside such a folder names a source, a channel or a currency.
@@ -13,7 +14,6 @@ import os
 import re
 import zoneinfo
 from dataclasses import dataclass
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,37 +41,17 @@ SOURCE = re.compile(r"\bsource\(\s*'raw'\s*,\s*'(\w+)'\s*\)")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-@dataclass(frozen=True)
-class Closed:
-    """The days on which nothing comes and nothing is missed: single ones, and every one of some weekdays."""
-
-    days: frozenset[str] = frozenset()
-    weekdays: frozenset[int] = frozenset()  # 0 is Monday
-
-    def __contains__(self, ds: str) -> bool:
-        return ds in self.days or date.fromisoformat(ds).weekday() in self.weekdays
-
-
-def _span(text) -> list[str]:
-    """The days of `text`: a day, or two days with .. between; ValueError if it is neither."""
-    first, _, last = str(text).strip().partition("..")
-    try:
-        begin, end = date.fromisoformat(first), date.fromisoformat(last or first)
-    except ValueError:
-        raise ValueError(
-            f"{text!r} is no day and no span of days such as 2026-02-16..2026-02-22, and no weekday such as sunday"
-        ) from None
-    return [(begin + timedelta(days=n)).isoformat() for n in range((end - begin).days + 1)]
-
-
-def _closed(listed) -> Closed:
+def _weekdays(listed) -> tuple[str, ...]:
+    """The weekdays of `closed`; days of the year stand in calendar.csv and nowhere else."""
     if not isinstance(listed, list):
-        raise ValueError("must be a list of days and spans, or weekdays: [sunday, 2026-02-16..2026-02-22, 2026-05-01]")
-    weekly = [part for part in listed if part in WEEKDAYS]
-    return Closed(
-        frozenset(day for part in listed if part not in weekly for day in _span(part)),
-        frozenset(map(WEEKDAYS.index, weekly)),
-    )
+        raise ValueError("must be a list of weekdays: [saturday, sunday]")
+    for part in listed:
+        if part not in WEEKDAYS:
+            raise ValueError(
+                f"names {str(part)!r}, which is no weekday such as sunday; days of the year go into "
+                f"calendar.csv: 2026-05-01,closed,Labour day"
+            )
+    return tuple(listed)
 
 
 class Consent(BaseModel):
@@ -99,7 +79,7 @@ class Company(BaseModel):
     profiling: Literal["all", "consent"] = "all"
     consent: Consent | None = None
     generator: str | None = None
-    closed: Annotated[Closed, BeforeValidator(_closed)] = Closed()
+    closed: Annotated[tuple[str, ...], BeforeValidator(_weekdays)] = ()
     logged_attributes: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = ()
     paid_channels: tuple[Annotated[str, Field(pattern=r"^[^'\\]+$")], ...] = ()
     entities: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
@@ -110,6 +90,11 @@ class Company(BaseModel):
         if name not in zoneinfo.available_timezones():
             raise ValueError(f"is {name!r}, which is no time zone: use a name such as Europe/Berlin or UTC")
         return name
+
+    @property
+    def closed_weekdays(self) -> frozenset[int]:
+        """The weekdays on which nothing comes; 0 is Monday. Single days: warehouse/calendar.py."""
+        return frozenset(map(WEEKDAYS.index, self.closed))
 
     @property
     def profiling_by_consent(self) -> bool:

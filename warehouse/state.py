@@ -52,6 +52,14 @@ _files = sa.Table(
 )
 sa.Index("loads_by_day", _loads.c.ds)
 sa.Index("files_by_path", _files.c.feed, _files.c.path)
+_load_days = sa.Table(
+    "load_days",
+    metadata,
+    sa.Column("feed", sa.String(64), primary_key=True),
+    sa.Column("ds", sa.String(10), primary_key=True),
+    sa.Column("day", sa.String(10), primary_key=True),
+    sa.Column("n_rows", sa.BigInteger, nullable=False),
+)
 _published = sa.Table(
     "published_days",
     metadata,
@@ -324,14 +332,22 @@ def note_inputs(feed: str, ds: str, inputs: dict) -> None:
         connection.execute(mine.values(inputs=json.dumps(inputs, sort_keys=True)))
 
 
-def publish_load(feed: str, ds: str, n_rows: int, n_quarantined: int = 0) -> None:
-    """Mark a load's partition as whole."""
+def publish_load(feed: str, ds: str, n_rows: int, n_quarantined: int = 0, by_day: dict[str, int] | None = None) -> None:
+    """Mark a load's partition as whole; `by_day`: the rows that arrived on each day of a load of several, where it is known."""
+    mine = (_loads.c.feed == feed, _loads.c.ds == ds)
     with writing() as connection:
-        connection.execute(
-            _loads.update()
-            .where(_loads.c.feed == feed, _loads.c.ds == ds)
-            .values(status="published", n_rows=n_rows, n_quarantined=n_quarantined, published_at=current_time())
-        )
+        connection.execute(_load_days.delete().where(_load_days.c.feed == feed, _load_days.c.ds == ds))
+        if by_day:
+            rows = [dict(feed=feed, ds=ds, day=day, n_rows=n) for day, n in sorted(by_day.items())]
+            connection.execute(_load_days.insert(), rows)
+        values = dict(status="published", n_rows=n_rows, n_quarantined=n_quarantined, published_at=current_time())
+        connection.execute(_loads.update().where(*mine).values(values))
+
+
+def load_days(feed: str, ds: str) -> dict[str, int]:
+    """Day → rows that arrived of it in the load of several days; {} if the load is of one, or nobody knows."""
+    query = sa.select(_load_days).where(_load_days.c.feed == feed, _load_days.c.ds == ds)
+    return {row["day"]: row["n_rows"] for row in _rows(query.order_by(_load_days.c.day))}
 
 
 def load(feed: str, ds: str) -> Load | None:

@@ -8,6 +8,7 @@ from ingestion import collect, jdbc, rotate, run
 from ingestion.feeds import load_feeds
 from tests.e2e.privacy import Watch, clear_values, find_clear_values
 from warehouse import state
+from warehouse.dates import days, shift
 from warehouse.partitions import drop_days
 
 REASONS = ("too_late", "malformed_json", "missing_field:event_id", "bad_timestamp:occurred_at")
@@ -50,6 +51,23 @@ def test_every_line_and_row_arrives_and_every_planted_fault_is_found(loaded, spa
         assert {r[0]: r[1] for r in found} == {
             reason: planted[name][reason] for reason in REASONS if planted[name][reason]
         }
+
+
+def test_the_ledger_knows_the_rows_of_each_day_of_the_history(loaded, spark, company):
+    """Of logs each row's day of arrival; of orders the day of their last change, and that of the order if it is another."""
+    ds, results, *_ = loaded
+    for feed in ("web__events", "ads__events"):
+        by_day = state.load_days(feed, ds)
+        assert set(by_day) == set(days(company["first_ds"], ds))
+        assert sum(by_day.values()) == results[feed]["n_rows"] + results[feed]["n_quarantined"]
+    local = "to_date(from_utc_timestamp({}, 'Asia/Shanghai'))"
+    rows = spark.table("raw.crm__orders").where(f"ds = '{ds}'")
+    ordered, changed = (local.format(column) for column in ("ordered_at", "updated_at"))
+    by_day = state.load_days("crm__orders", ds)
+    for day in (company["first_ds"], shift(ds, -1), ds):
+        assert by_day.get(day, 0) == rows.where(f"{ordered} = '{day}' or {changed} = '{day}'").count()
+    assert by_day and max(by_day) <= ds
+    assert state.load_days("crm__customers", ds) == {} == state.load_days("crm__customer_changes", ds)
 
 
 def test_no_contact_of_a_customer_stands_in_raw_or_quarantine(loaded, spark):

@@ -1,7 +1,10 @@
 """Small tables of a good company, as SQL over `range`: what every suite must accept."""
 
+from dataclasses import replace
+
 from expectations.feeds import feeds
 from expectations.scope import Scope, Volume
+from expectations.usual import evenly
 from warehouse import tables
 from warehouse.dates import shift
 
@@ -132,8 +135,7 @@ def make_good_scope() -> Scope:
             n_rows=n,
             n_arrived=arrived,
             n_days=1,
-            usual_per_day=arrived,
+            usual=replace(evenly(arrived, 60), is_steady=feed == "crm__channel_spend"),
             last_rows=n,
-            is_steady=feed == "crm__channel_spend",
         )
     return Scope(FIRST, DS, volumes)

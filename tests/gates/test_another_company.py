@@ -9,7 +9,7 @@ from expectations.gate import GateFailed, run_gate
 from expectations.scope import make_scope
 from tests.companies import declare
 from warehouse import partitions, state
-from warehouse.dates import days, shift
+from warehouse.dates import days, days_between, shift
 from warehouse.errors import PlatformError
 
 SATURDAY, SUNDAY = "2026-02-14", "2026-02-15"
@@ -120,6 +120,51 @@ def test_until_four_weeks_are_known_only_a_declared_closed_day_may_be_silent(dec
     assert volume_of("till__lines", SATURDAY)[0] >= 1
     monkeypatch.setenv("MDP_COMPANY", declare(declared, name="Tills", entities={}, closed=["saturday"]))
     assert volume_of("till__lines", SATURDAY) == (0, True)
+
+
+def history(feed: str, ds: str, n: int = 60) -> None:
+    """One load of six weeks up to `ds`, in which nothing came on Saturdays."""
+    by_day = {day: n for day in days(shift(ds, -41), ds) if days_between(day, SATURDAY) % 7}
+    state.begin_load(feed, ds, {"first": shift(ds, -41), "start": FIRST, "files": []})
+    state.publish_load(feed, ds, sum(by_day.values()), 0, by_day)
+
+
+def test_a_history_in_one_load_tells_what_is_usual_on_each_weekday(declared):
+    history("till__lines", shift(SATURDAY, -1))
+    load("till__lines", SATURDAY, 0)
+    assert volume_of("till__lines", SATURDAY) == (0, True)
+    load("till__lines", SUNDAY, 0)
+    low, may_be_silent = volume_of("till__lines", SUNDAY)
+    assert 10 < low < 36 and not may_be_silent
+
+
+def test_a_history_of_which_nobody_knows_the_days_tells_its_mean_and_days_may_differ_from_it(declared):
+    """Two months of 60 rows a day in one sum: 20 and 150 may be a weekday's; none is an outage."""
+    state.begin_load("erp__bookings", shift(SATURDAY, -1), {"first": shift(SATURDAY, -60), "start": FIRST})
+    state.publish_load("erp__bookings", shift(SATURDAY, -1), 60 * 60)
+    load("erp__bookings", SATURDAY, 0)
+    seen = make_scope("raw", SATURDAY, None).volumes["erp__bookings"]
+    assert seen.usual.per_day == 60 and 1 <= seen.least <= 20 and 150 <= seen.most < 600
+
+
+def test_holidays_and_promotions_are_asked_for_rows_only_and_are_no_measure_for_others(past):
+    (past / "calendar.csv").write_text(
+        f"day,kind,name\n{SUNDAY},promotion,Sale\n{shift(SUNDAY, -7)},holiday,\n{shift(SUNDAY, -14)},promotion,\n"
+    )
+    for feed, n in (("till__lines", 2), ("erp__bookings", 5_000)):
+        load(feed, SUNDAY, n)
+        [suite] = [s for s in raw.suites(make_scope("raw", SUNDAY, None)) if s.table == f"raw.{feed}"]
+        volume = suite.rules[0]
+        assert (volume.arguments["min_value"], volume.arguments["max_value"], suite.optional) == (1, None, False)
+        assert "holiday or promotion of calendar.csv" in volume.words
+        load(feed, shift(SUNDAY, 1), 60)
+        assert make_scope("raw", shift(SUNDAY, 1), None).volumes[feed].usual.mean_per_day < 100
+    for day in (shift(SUNDAY, -7), shift(SUNDAY, -14)):
+        assert state.last_loads("till__lines", 1, before=shift(day, 1))[0].ds == day
+        state.begin_load("till__lines", day, {"first": day, "start": FIRST, "files": []}, replace=True)
+        state.publish_load("till__lines", day, 9_000)
+    usual = make_scope("raw", SUNDAY, None).volumes["till__lines"].usual
+    assert usual.per_day == 60 and usual.of_days == 4
 
 
 def test_days_that_always_bring_the_same_few_rows_are_missed(past):

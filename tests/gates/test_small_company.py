@@ -8,16 +8,15 @@ from expectations import own
 from expectations.feeds import feeds
 from expectations.rules import chance
 from expectations.scope import Scope, Volume
+from expectations.usual import evenly
 from tests.companies import declare
-from warehouse import dates, tables
-from warehouse.company import company
-from warehouse.errors import PlatformError
+from warehouse import tables
 
 DS = "2026-02-17"
 
 
 def scope(per_day: int, rows: int = 0) -> Scope:
-    return Scope("2026-02-14", DS, {feed: Volume(rows, rows, 1, per_day, per_day) for feed in feeds()})
+    return Scope("2026-02-14", DS, {feed: Volume(rows, rows, 1, evenly(per_day, 60), per_day) for feed in feeds()})
 
 
 def rules(gate: str, table: str, seen: Scope) -> dict:
@@ -45,7 +44,8 @@ def test_a_silent_day_is_an_outage_of_a_large_company_and_chance_in_a_small_one(
     ("gate", "table"), [*LOGS, ("raw", "raw.crm__channel_spend"), ("cleaned", tables.CLEANED_CHANNEL_SPEND)]
 )
 def test_a_closed_day_is_missed_by_nobody(tmp_path, monkeypatch, gate, table):
-    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["2026-01-01", "2026-02-16..2026-02-22"]))
+    (tmp_path / "calendar.csv").write_text("day,kind,name\n2026-02-17,closed,Spring festival\n")
+    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path))
     closed = rules(gate, table, scope(200))
     assert "freshness" not in closed and closed["optional"]
     assert "volume" not in closed or closed["volume"].arguments["min_value"] <= 0
@@ -75,21 +75,9 @@ def test_no_share_is_so_loose_that_it_cannot_fail():
             ] == []
 
 
-def test_closed_days_are_read_or_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["2026-01-01", "2026-02-27..2026-03-01"]))
-    assert sorted(company().closed.days) == ["2026-01-01", "2026-02-27", "2026-02-28", "2026-03-01"]
-    assert "2026-02-28" in company().closed and "2026-03-02" not in company().closed
-    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["sunday", "2026-01-01"]))
-    shut = [day for day in dates.days("2025-12-28", "2026-01-11") if day in company().closed]
-    assert shut == ["2025-12-28", "2026-01-01", "2026-01-04", "2026-01-11"]
-    monkeypatch.setenv("MDP_COMPANY", declare(tmp_path, closed=["spring festival"]))
-    with pytest.raises(PlatformError, match="company.yml, line .*: closed 'spring festival' is no day and no span"):
-        company()
-
-
 def test_what_is_usual_of_one_quiet_day_is_no_limit_for_the_next():
     """A feed whose first day brought nothing may bring four rows on its second, but not a thousand."""
     feed = "crm__customer_changes"
-    seen = {each: Volume(4, 4, 1, 0.0, 0, 0.0, of_days=1) for each in feeds()}
+    seen = {each: Volume(4, 4, 1, evenly(0.0, 1), 0) for each in feeds()}
     volume = rules("raw", f"raw.{feed}", Scope(DS, DS, seen))["volume"]
     assert volume.arguments["min_value"] == 0 and 4 <= volume.arguments["max_value"] < 100

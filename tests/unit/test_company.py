@@ -54,8 +54,11 @@ def test_the_sample_feeds_what_models_need_and_nothing_is_off():
         ({"timezone": "Mars"}, "line 2: timezone is 'Mars', which is no time zone"),
         ({"currency": "yuan"}, "line 4: currency is 'yuan'"),
         ({"colour": "red"}, "unknown key 'colour'; allowed: name, timezone"),
-        ({"closed": ["2026-02-30"]}, "closed '2026-02-30' is no day and no span of days"),
-        ({"closed": "2026-02-01"}, "closed must be a list of days and spans"),
+        (
+            {"closed": ["2026-02-28"]},
+            "closed names '2026-02-28', which is no weekday such as sunday; days of the year go into",
+        ),
+        ({"closed": "2026-02-01"}, "closed must be a list of weekdays"),
         ({"generator": ["sample"]}, "generator is ['sample']"),
         ({"late_days": -1}, "late_days is -1"),
         ({"paid_channels": ["it's"]}, "paid_channels"),

@@ -9,7 +9,7 @@ from mdp import run
 from sample import clock, generator
 from sample.corner_shop import books, life, trading
 from sample.corner_shop import company as shop
-from warehouse.company import company
+from warehouse.calendar import is_closed
 from warehouse.errors import PlatformError
 from warehouse.settings import settings
 
@@ -94,5 +94,5 @@ def test_what_cannot_be_is_refused(lived, monkeypatch):
 def test_the_company_says_it_is_closed_when_the_shop_is():
     days = range(life.DAYS + shop.YEAR - 100)
     shut = set(trading.closed_days(len(days))["day"]) | {day for day in days if clock.weekday_of(day) == 5}
-    assert {day for day in days if clock.ds_of(day) in company().closed} == shut
+    assert {day for day in days if is_closed(clock.ds_of(day))} == shut
     assert books.by_day(life.live(5, 300, 60))["day"].isin(shut).sum() == 0
