@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from expectations import own, raw, report, validate
+from expectations import known, own, raw, report, validate
 from expectations.feeds import feeds_of
 from expectations.rules import NOT_JUDGED, WARNS
 from expectations.scope import Scope, make_scope
@@ -99,6 +99,7 @@ def run_gate(gate: str, ds: str, from_ds: str | None = None) -> GateResult:
     if result.failed:
         stages.take_back(f"gate_{gate}", ds, from_ds)
         raise GateFailed(result, remedy)
+    known.learn(suites, ds)
     state.publish(f"gate_{gate}", _checked(gate, scope))
     print(result)
     return result

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from expectations import rules
-from expectations.feeds import feeds
+from expectations import known, rules
+from expectations.feeds import Feed, feeds
 from expectations.raw import ACCEPTED
 from expectations.rules import DERIVED, Rule, Suite, quoted
 from expectations.scope import Scope
@@ -67,6 +67,12 @@ class OneOf(Own):
     among: Sql | None = None
 
 
+class Known(Own):
+    rule: Literal["known"]
+    column: Column
+    at_most: ShareOf = 0.05
+
+
 class Filled(Own):
     rule: Literal["filled"]
     column: Column
@@ -111,12 +117,12 @@ class Quarantined(Own):
 
 
 KINDS = {
-    "at_least": AtLeast, "at_most": AtMost, "mean": Mean, "one_of": OneOf, "filled": Filled, "share": Share,
+    "at_least": AtLeast, "at_most": AtMost, "mean": Mean, "one_of": OneOf, "known": Known, "filled": Filled, "share": Share,
     "total": Total, "unique": Unique, "newest": Newest, "rows": Rows, "quarantined": Quarantined,
 }  # fmt: skip
 _block = TypeAdapter(
     dict[Name, Annotated[
-        AtLeast | AtMost | Mean | OneOf | Filled | Share | Total | Unique | Newest | Rows | Quarantined,
+        AtLeast | AtMost | Mean | OneOf | Known | Filled | Share | Total | Unique | Newest | Rows | Quarantined,
         Field(discriminator="rule"),
     ]]
 )  # fmt: skip
@@ -135,21 +141,26 @@ def load() -> dict[str, dict[str, Own]]:
         path(), "table", lambda block: _block.validate_python({k: v for k, v in block.items() if k != "name"}), _sentence,
         may_be_empty=True,
     )  # fmt: skip
-    known, faults = feeds(), []
+    fed, faults = feeds(), []
     for table, own in found.items():
         at = f"{path().name}: {table}"
-        if table not in known and table not in [name for layer in GATED for name in tables.in_layer(layer)]:
+        if table not in fed and table not in [name for layer in GATED for name in tables.in_layer(layer)]:
             faults.append(
                 f"{at}: is neither a feed nor a table of {', '.join(GATED)} (line {line_of(path(), [table])})"
             )
         faults += [
             f"{at}, rule {name}: no row of this table passes a door, so none is quarantined (line {_line(table, name)})"
             for name, rule in own.items()
-            if isinstance(rule, Quarantined) and not (table in known and known[table].is_judged)
+            if isinstance(rule, Quarantined) and not (table in fed and fed[table].is_judged)
+        ]
+        faults += [
+            f"{at}, rule {name}: known values are learned of a feed, and this is none (line {_line(table, name)})"
+            for name, rule in own.items()
+            if isinstance(rule, Known) and table not in fed
         ]
     if faults:
         raise PlatformError("\n".join(faults))
-    return {f"raw.{table}" if table in known else table: own for table, own in found.items()}
+    return {f"raw.{table}" if table in fed else table: own for table, own in found.items()}
 
 
 def add(suites: Sequence[Suite], scope: Scope) -> list[Suite]:
@@ -165,7 +176,8 @@ def _with(suite: Suite, own: dict[str, Own], scope: Scope) -> Suite:
     named = suite.table.removeprefix("raw.")
     made = {
         name: replace(
-            _made(name, rule, scope, accepted), name=name, only_warns=rule.severity == "warn",
+            _learned(feed, name, rule, scope, accepted) if isinstance(rule, Known) else _made(name, rule, scope, accepted),
+            name=name, only_warns=rule.severity == "warn",
             declared_at=f"{path()}, line {_line(named, name)}",
         )
         for name, rule in own.items()
@@ -215,6 +227,15 @@ def _made(name: str, own: Own, scope: Scope, accepted: str | None) -> Rule:
             bad = f"reason like '{own.reason}%'" if own.reason else "reason is not null"
             return rules.share(name, "reason", bad, own.at_most, own.words, by_chance=own.at_most > 0)
     raise KeyError(own.rule)
+
+
+def _learned(feed: Feed, name: str, own: Known, scope: Scope, accepted: str | None) -> Rule:
+    view = f"{DERIVED}known__{feed.name}__{name}"
+    try:
+        seen = known.unseen(feed.raw_table, own.column, scope.ds, view, own.column in feed.personal)
+    except PlatformError as error:
+        raise PlatformError(f"{path()}, line {_line(feed.name, name)}: rule {name}: {error}") from None
+    return rules.known(name, own.column, seen, own.at_most, own.words, accepted)
 
 
 def _once(name: str, own: Unique, accepted: str | None) -> Rule:

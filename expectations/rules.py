@@ -7,12 +7,22 @@ value is the share of rows that break the rule, and the volume is the sum of a c
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 # Outcomes beside holds and broken that stop nothing, and how their observations begin in ops.gate_verdicts.
 NOT_JUDGED, WARNS = "not judged", "warns"
 DERIVED = "gate__"  # how columns that a rule derives begin, so that none is a column of a company's table
 SIGMAS = 4  # how far chance may carry a count past its limit: small companies have small, noisy days
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Of a rule of known values: the digests of those that accepted days had (None: no day is accepted yet), the view that
+    holds them, and whether a message may show at most the beginning of a new one."""
+
+    digests: tuple[str, ...] | None
+    view: str
+    is_masked: bool
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,8 @@ class Rule:
     if it is not a column of the table. offending: SQL condition of the rows to show as a sample; None for rules on the
     table as a whole. may_see_nothing: passes when there was no row to judge (otherwise that is a failure). among: SQL
     condition of the rows that a share is of; by_chance: it may go past its limit as far as chance explains for their number.
-    only_warns: broken, it is said and stops nothing. declared_at: file and line of a rule of the company's own.
+    only_warns: broken, it is said and stops nothing. unseen: each row that breaks it is said, also where it holds.
+    declared_at: file and line of a rule of the company's own.
     """
 
     name: str
@@ -38,6 +49,7 @@ class Rule:
     among: str = "true"
     by_chance: bool = False
     only_warns: bool = False
+    unseen: Unseen | None = None
     declared_at: str | None = None
 
     @property
@@ -171,6 +183,20 @@ def none_of(column: str, values: tuple[str, ...]) -> str:
     """SQL condition of the rows whose `column` is there and none of `values`."""
     literals = ("'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for value in values)
     return f"{quoted(column)} not in ({', '.join(literals)})"
+
+
+def digest_of(column: str) -> str:
+    """SQL of what stands for a value of `column` where values are kept: null for none."""
+    return f"sha2(cast({quoted(column)} as string), 256)"
+
+
+def known(name: str, column: str, unseen: Unseen, at_most: float, words: str, among: str | None = None) -> Rule:
+    """At most a share of the rows has a value of `column` that no accepted day had."""
+    if unseen.digests is None:
+        nothing = share(name, column, "false", at_most, words, among="false")
+        return replace(nothing, unseen=unseen, among="true")
+    new = f"not array_contains((select digests from `{unseen.view}`), {digest_of(column)})"
+    return replace(share(name, column, new, at_most, words, among, by_chance=at_most > 0), unseen=unseen)
 
 
 def at_least(column: str, low: float, words: str) -> Rule:

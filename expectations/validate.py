@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from expectations.rules import NOT_JUDGED, WARNS, Rule, Suite, chance, enough, show
-from warehouse.errors import PlatformError
+from expectations.rules import NOT_JUDGED, WARNS, Rule, Suite, Unseen, chance, enough, quoted, show
+from warehouse.errors import PlatformError, shown
 from warehouse.session import session
 
 # Each query of a gate is seen once: on a daily load, half of the engine's time went into compiling.
@@ -24,6 +24,7 @@ PLAN_SMALL = {
 THREADS = 3  # a table costs a few short queries: some wait in the engine while others wait for Python
 SAMPLE_ROWS = 5
 SHOWN = 3  # characters of a value that a sample may show
+NAMED = 40  # of a new value that is nobody's
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ def _open_frame(spark, suite: Suite):
     from pyspark.errors import AnalysisException
 
     try:
+        for rule in suite.rules:
+            if rule.unseen:
+                _show_digests(spark, rule.unseen)
         _refuse_faults(spark, suite)
         frame = spark.sql(suite.query())
         _ = frame.schema
@@ -99,6 +103,11 @@ def _open_frame(spark, suite: Suite):
         raise PlatformError(
             f"the gate cannot read {suite.table}: {str(error).splitlines()[0]}; run the step that writes it again"
         ) from None
+
+
+def _show_digests(spark, unseen: Unseen) -> None:
+    digests = [(list(unseen.digests or ()),)]
+    spark.createDataFrame(digests, "digests array<string>").createOrReplaceTempView(unseen.view)
 
 
 def _refuse_faults(spark, suite: Suite) -> None:
@@ -176,6 +185,8 @@ def _verdict(suite: Suite, rule: Rule, result, n: int) -> Verdict:
     if seen is None:
         outcome = NOT_JUDGED if suite.optional or rule.may_see_nothing else "broken"
         observed = "no rows to judge"
+        if rule.unseen and rule.unseen.digests is None:
+            observed = "no day is accepted yet, so no value is known: those of this day are learned"
     elif rule.by_chance:
         limit = rule.arguments["max_value"]
         allowed = chance(n, limit)
@@ -185,6 +196,9 @@ def _verdict(suite: Suite, rule: Rule, result, n: int) -> Verdict:
             observed += f" of {n:,} rows, which are too few: {enough(limit):,} are needed to tell a fault from chance"
         elif round(seen * n) <= allowed:
             outcome = "holds"
+    if rule.unseen and seen:
+        observed += f": {_new_values(suite, rule)}"
+        outcome = WARNS if outcome != "broken" else outcome
     sample = _sample(suite, rule) if outcome == "broken" and rule.offending else ()
     outcome = WARNS if outcome == "broken" and rule.only_warns else outcome
     observed = f"{outcome}: {observed}" if outcome in (NOT_JUDGED, WARNS) else observed
@@ -208,6 +222,19 @@ def _sample(suite: Suite, rule: Rule) -> tuple[str, ...]:
     marked = f"select *, ({rule.offending}) as is_offending from ({suite.frame})"
     rows = session().sql(f"select {names} from ({marked}) where is_offending limit {SAMPLE_ROWS}").collect()
     return tuple(", ".join(f"{name}={mask(row[name])}" for name in columns) for row in rows)
+
+
+def _new_values(suite: Suite, rule: Rule) -> str:
+    """The most frequent values that no accepted day had, each with the number of its rows; masked if they are personal."""
+    named = f"select cast({quoted(rule.column)} as string) as value from ({suite.frame}) where {rule.offending}"
+    counted = (
+        session().sql(f"select value, count(*) as n from ({named}) group by value order by n desc, value").collect()
+    )
+    told = [
+        f"{mask(row['value']) if rule.unseen.is_masked else shown(row['value'][:NAMED])} ({row['n']:,} row{'s' * (row['n'] > 1)})"
+        for row in counted[:SAMPLE_ROWS]
+    ]
+    return ", ".join(told) + (f" and {len(counted) - SAMPLE_ROWS:,} more" if len(counted) > SAMPLE_ROWS else "")
 
 
 def mask(value) -> str:

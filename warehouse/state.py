@@ -109,6 +109,14 @@ _verdicts = sa.Table(
     sa.Column("sample", sa.Text),
     sa.Column("recorded_at", sa.DateTime, nullable=False),
 )
+_known_values = sa.Table(
+    "known_values",
+    metadata,
+    sa.Column("table_name", sa.String(128), primary_key=True),
+    sa.Column("column_name", sa.String(128), primary_key=True),
+    sa.Column("digest", sa.String(64), primary_key=True),
+    sa.Column("first_ds", sa.String(10), nullable=False),
+)
 _promotions = sa.Table(
     "promotions",
     metadata,
@@ -636,6 +644,28 @@ def verdicts(ds: str, gate: str | None = None) -> list[dict]:
     """The recorded verdicts of a day, of one gate if given."""
     query = sa.select(_verdicts).where(_verdicts.c.ds == ds).order_by(_verdicts.c.gate, _verdicts.c.table_name)
     return [dict(r) for r in _rows(query if gate is None else query.where(_verdicts.c.gate == gate))]
+
+
+def known_values(table: str, column: str, before: str) -> list[str]:
+    """The digests of the values that the column had on accepted days before `before`."""
+    mine = (_known_values.c.table_name == table, _known_values.c.column_name == column)
+    rows = _rows(sa.select(_known_values.c.digest).where(*mine, _known_values.c.first_ds < before))
+    return sorted(row["digest"] for row in rows)
+
+
+def learn_values(table: str, column: str, ds: str, digests: list[str]) -> None:
+    """Note the values that the column has on the accepted day `ds`: what it had when the day was accepted before is forgotten."""
+    values = _known_values.c
+    mine = (values.table_name == table, values.column_name == column)
+    with writing() as connection:
+        connection.execute(_known_values.delete().where(*mine, values.first_ds == ds))
+        first = dict(connection.execute(sa.select(values.digest, values.first_ds).where(*mine)).all())
+        if later := [digest for digest in digests if first.get(digest, "") > ds]:
+            connection.execute(_known_values.delete().where(*mine, values.digest.in_(later)))
+        new = [d for d in digests if d not in first or d in later]
+        rows = [dict(table_name=table, column_name=column, digest=digest, first_ds=ds) for digest in new]
+        if rows:
+            connection.execute(_known_values.insert(), rows)
 
 
 def record_promotion(

@@ -60,6 +60,11 @@ def tables(engine: sa.Engine) -> dict[str, list]:
         return {name: connection.execute(sa.text(f"select * from {name}")).all() for name in names}
 
 
+def held(tables: dict) -> dict:
+    """Those that hold rows: a later version may have more tables."""
+    return {name: rows for name, rows in tables.items() if rows}
+
+
 def version(engine: sa.Engine) -> str:
     with engine.connect() as connection:
         return connection.scalar(sa.text("select version_num from mdp_version"))
@@ -80,7 +85,7 @@ def test_a_home_from_before_versions_keeps_its_rows_and_is_copied_first(file, ca
     before = tables(sa.create_engine(f"sqlite:///{file}"))
     assert sum(map(len, before.values())) == len(ROWS) == 11
 
-    assert tables(state.engine()) == before
+    assert held(tables(state.engine())) == held(before)
     assert version(state.engine()) == migrations.HEAD and state.is_published("marts", "2026-03-01")
     copy = file.with_name(f"state.db.before-{migrations.HEAD}")
     assert capsys.readouterr().err == (
@@ -104,7 +109,7 @@ def test_a_database_of_each_earlier_version_keeps_its_rows(database, capsys):
                 connection.exec_driver_sql(row.replace("%", "%%"))
         before = tables(database)
         state._engine.cache_clear()
-        assert tables(state.engine()) == before and sum(map(len, before.values())) == len(ROWS)
+        assert held(tables(state.engine())) == held(before) and sum(map(len, before.values())) == len(ROWS)
         assert f"was upgraded from version {revision} to {migrations.HEAD}" in capsys.readouterr().err
         assert version(database) == migrations.HEAD
     verdict = dict(table_name="raw.a", rule="r", success=True, observed=None, expected=None, sample=None)
