@@ -55,7 +55,7 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_ORDERS, days, ("order_id", "ds"),
             at_least("amount", 0, "amounts are not negative"),
-            filled("amount", 0.0, "each amount in another currency has a rate of its day (fx_rates)"),
+            filled("amount", 0.0, "each amount is stated, in another currency with a rate of its day (fx_rates)"),
             share("outlier", "is_amount_outlier", "is_amount_outlier", 0.10, "few amounts are outliers",
                   by_chance=True),
             optional=True,
@@ -70,7 +70,7 @@ def suites(scope: Scope) -> list[Suite]:
         suite(
             tables.CLEANED_REVERSALS, days, ("reversal_id", "ds"),
             at_least("amount", 0, "reversed amounts are not negative"),
-            filled("amount", 0.0, "each amount in another currency has a rate of its day (fx_rates)"),
+            filled("amount", 0.0, "each amount is stated, in another currency with a rate of its day (fx_rates)"),
             one_of("reversal_kind", ("cancelled", "returned")),
             optional=True,
         ),
@@ -78,7 +78,7 @@ def suites(scope: Scope) -> list[Suite]:
             tables.CLEANED_CHANNEL_SPEND, days, ("channel", "ds"),
             *(() if shut else there("spend")),
             at_least("spend", 0, "spend is not negative"),
-            filled("spend", 0.0, "each booking in another currency has a rate of its day (fx_rates)"),
+            filled("spend", 0.0, "each booking has an amount, in another currency with a rate of its day (fx_rates)"),
             *((one_of("channel", paid),) if paid else ()),
             optional=shut,
         ),

@@ -1,20 +1,24 @@
 """The corner shop in a real PostgreSQL: day by day, in its own types, to the penny; a bad day, and the day mended."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from mdp import company as mdp_company
 from sample.corner_shop import books, delivery, life
 from tests.companies import declare
 from tests.services.test_jdbc_import import connect, feed, rows
 
 PROJECT = Path(__file__).resolve().parents[2]
+BY_HAND = Path(__file__).with_name("shop_by_hand.patch")
 pytestmark = pytest.mark.services
 EVENING, NEXT_DAY = "2025-04-03", "2025-04-04"
 REVENUE = """
@@ -72,6 +76,30 @@ def test_a_bad_day_arrives_and_is_mended(server, shop, defect):
     assert unlike
     delivery.mend_postgres(server.engine, shop, NEXT_DAY)
     assert_holds(server, books.totals(shop))
+
+
+def test_what_is_proposed_of_it_needs_the_lines_that_the_walk_writes_by_hand(
+    server, shop, tmp_path, monkeypatch, capsys
+):
+    """docs/your-company.md, up to the first run: proposal, review, a few lines, no fault."""
+    delivery.fill_postgres(server.engine, shop, EVENING)
+    monkeypatch.setenv("MDP_SHOP_USER", server.user)
+    monkeypatch.setenv("MDP_SHOP_PASSWORD", server.password)
+    folder = tmp_path / "shop"
+    propose = partial(
+        mdp_company.propose, "shop", server.jdbc_url, folder, answers=[], yes=False, ask=None, again="again"
+    )
+    propose(timezone=None, country=None, currency=None)
+    assert mdp_company.accept(folder) > 40
+    subprocess.run(["git", "apply", str(BY_HAND)], cwd=folder, check=True)
+    monkeypatch.setenv("MDP_COMPANY", str(folder))
+    mdp_company.check(None)
+    said = capsys.readouterr().out
+    assert "no fault, nothing left to review" in said and "orders           │ stg_shop__invoices" in said
+    assert "inner join order_lines" in (folder / "staging" / "stg_shop__invoices.sql").read_text()
+    walk = (PROJECT / "docs" / "your-company.md").read_text()
+    added = [line[1:].strip() for line in BY_HAND.read_text().splitlines() if re.match(r"\+[^+]", line)]
+    assert len(added) < 80 and [line for line in added if line not in walk] == []
 
 
 def test_the_command_fills_and_mends(server, shop):
