@@ -76,7 +76,7 @@
   {{ return(env_var('MDP_LATE_DAYS', '3') | int) }}
 {%- endmacro %}
 
-{#- How many days a run writes a row for each customer who is known from orders alone (warehouse/parts.py). -#}
+{#- How many days of features a run writes for each customer who is known from orders alone (warehouse/parts.py). -#}
 {% macro dense_days() -%}
   {{ return(env_var('MDP_DENSE_DAYS', '100') | int) }}
 {%- endmacro %}

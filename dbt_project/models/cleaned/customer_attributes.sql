@@ -14,7 +14,8 @@
   more thing to put back.
 
   A company without a table of customers has those whom its orders name, each from the first order on; nothing else is known of
-  them. They are carried on from the day before; of a long history only the last days have them all (parts.dense_days).
+  them. They are carried on from the day before, so of a long history the last days are enough: a later run begins at most
+  reach_days + late_days before its own.
 -#}
 -- depends_on: {{ ref('orders') }}
 {%- set attributes = {
@@ -27,7 +28,7 @@
 {%- set logged = logged_attributes() %}
 {%- set facts = ['registered_date', 'acquisition_channel'] %}
 {%- if not fed_by('customers') %}
-{%- set first = [from_ds(), shift_ds(to_ds(), 1 - dense_days())] | max %}
+{%- set first = [from_ds(), shift_ds(to_ds(), -reach_days() - late_days())] | max %}
 {%- set yesterday = running_totals_of(this) %}
 {%- set someone = "select 1 from " ~ ref('orders') ~ " where customer_id is not null and ds < '" ~ from_ds() ~ "'" %}
 with

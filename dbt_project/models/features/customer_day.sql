@@ -9,6 +9,10 @@
   of integers, hence exact: money is summed in hundredths, because running sums of decimals take three times as long. A
   window of 30 days on ds covers ds - 29 .. ds.
 
+  Who is known from orders alone has their first change on the day they begin, and nothing else tells two days between changes
+  apart: the sums are made for the days of change only and then spread over the days up to the next. Of a long history the last
+  days are written (parts.dense_days).
+
   Totals go on from the partition of the day before the range (macros/time.sql, has_day_before), so nothing daily reads
   all of history. Revenue totals are net of reversals, each on its own day; revenue of a window is what was ordered in it.
 -#}
@@ -19,12 +23,8 @@
     'tenure_days', 'age_years', 'gender', 'city', 'acquisition_channel', 'membership_plan', 'is_member',
     'age_years_as_of', 'gender_as_of', 'city_as_of', 'membership_plan_as_of', 'is_member_as_of',
 ] %}
-with
-
-calendar as (
-
-    select
-        customer_id,
+{#- Who somebody was on ds, from a row of customer_attributes and the day. -#}
+{%- set description %}
         datediff(ds, registered_date) as tenure_days,
         cast(substr(ds, 1, 4) as int) - birth_year as age_years,
         coalesce(gender, 'unknown') as gender,
@@ -44,12 +44,28 @@ calendar as (
         gender_as_of,
         city_as_of,
         membership_plan_as_of,
-        membership_expires_at_as_of as is_member_as_of,
-        ds
-    from {{ ref('customer_attributes') }}
-    where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
-
-),
+        membership_expires_at_as_of as is_member_as_of
+{%- endset %}
+{%- set facts = [
+    'registered_date', 'birth_year', 'gender', 'city', 'acquisition_channel', 'membership_id', 'membership_plan',
+    'membership_expires_at', 'membership_cancelled_at',
+] %}
+{%- set dated = ['birth_year', 'gender', 'city', 'membership_plan', 'membership_expires_at'] %}
+{%- set measures = [
+    'n_views_7d', 'n_views_30d', 'n_searches_30d', 'n_favourites_30d', 'n_carts_30d', 'n_active_days_30d', 'visit_ms_30d',
+    'n_orders_30d', 'n_orders_90d', 'revenue_30d_cents', 'revenue_90d_cents', 'n_orders_total', 'n_order_days_total',
+    'revenue_total_cents',
+] %}
+{%- set order_by = 'ds, is_calendar' if fed_by('customers') else 'ds' %}
+{%- set running = 'over (partition by customer_id order by ' ~ order_by ~ ' rows between unbounded preceding and current row)' %}
+{%- set so_far %}
+        {%- for measure in measures %}
+        sum({{ measure }}) {{ running }} as {{ measure }},
+        {%- endfor %}
+        min(first_order_date) {{ running }} as first_order_date,
+        max(last_order_date) {{ running }} as last_order_date
+{%- endset %}
+with
 
 activity as (
 
@@ -116,47 +132,87 @@ changes as (
 
 ),
 
+{%- if fed_by('customers') %}
+
 calendar_and_changes as (
 
     select
-        customer_id, ds, 1 as is_calendar, {{ described | join(', ') }}, 0 as n_views_7d, 0 as n_views_30d, 0 as n_searches_30d, 0 as n_favourites_30d,
-        0 as n_carts_30d, 0 as n_active_days_30d, 0 as visit_ms_30d, 0 as n_orders_30d, 0 as n_orders_90d,
-        0 as revenue_30d_cents, 0 as revenue_90d_cents, 0 as n_orders_total, 0 as n_order_days_total, 0 as revenue_total_cents,
+        customer_id, ds, 1 as is_calendar, {{ description }},
+        {% for measure in measures %}0 as {{ measure }}, {% endfor %}
         cast(null as string) as first_order_date, cast(null as string) as last_order_date
-    from calendar
+    from {{ ref('customer_attributes') }}
+    where ds between '{{ from_ds() }}' and '{{ to_ds() }}'
 
     union all
 
     select
-        customer_id, ds, 0, {% for column in described %}null, {% endfor %}n_views_7d, n_views_30d, n_searches_30d, n_favourites_30d,
-        n_carts_30d, n_active_days_30d, visit_ms_30d, n_orders_30d, n_orders_90d,
-        revenue_30d_cents, revenue_90d_cents, n_orders_total, n_order_days_total, revenue_total_cents, first_order_date,
-        last_order_date
+        customer_id, ds, 0, {% for column in described %}null, {% endfor %}
+        {{ measures | join(', ') }}, first_order_date, last_order_date
     from changes
 
 ),
 
-{%- set running = 'over (partition by customer_id order by ds, is_calendar rows between unbounded preceding and current row)' %}
+walked as (
+
+    select
+        customer_id, ds, is_calendar, {{ described | join(', ') }},
+        {{- so_far }}
+    from calendar_and_changes
+
+),
+
+windows as (
+
+    select * from walked where is_calendar = 1
+
+)
+{%- else %}
+
+walked as (
+
+    select
+        customer_id,
+        ds as change_date,
+        lead(ds) over (partition by customer_id order by ds) as next_date,
+        {{- so_far }}
+    from changes
+
+),
+
+spans as (
+
+    select
+        walked.*, {{ facts | join(', ') }},
+        greatest(change_date, registered_date, '{{ shift_ds(to_ds(), 1 - dense_days()) }}') as first_date,
+        coalesce(cast(date_sub(next_date, 1) as string), '{{ to_ds() }}') as last_date
+    from walked
+    join (
+        select customer_id as known_id, {{ facts | join(', ') }} from {{ ref('customer_attributes') }} where ds = '{{ to_ds() }}'
+    ) known
+        on known_id = customer_id
+
+),
+
+days as (
+
+    select spans.*, cast(date_add(first_date, days.after_days) as string) as ds
+    from spans
+    lateral view posexplode(split(space(datediff(last_date, first_date)), ' ')) days as after_days, nothing
+    where first_date <= last_date
+
+),
 
 windows as (
 
     select
-        customer_id,
-        ds,
-        is_calendar,
-        {{ described | join(', ') }},
-        {%- for measure in [
-            'n_views_7d', 'n_views_30d', 'n_searches_30d', 'n_favourites_30d', 'n_carts_30d', 'n_active_days_30d',
-            'visit_ms_30d', 'n_orders_30d', 'n_orders_90d', 'revenue_30d_cents', 'revenue_90d_cents', 'n_orders_total',
-            'n_order_days_total', 'revenue_total_cents',
-        ] %}
-        sum({{ measure }}) {{ running }} as {{ measure }},
-        {%- endfor %}
-        min(first_order_date) {{ running }} as first_order_date,
-        max(last_order_date) {{ running }} as last_order_date
-    from calendar_and_changes
+        customer_id, ds, {{ description }},
+        {{ measures | join(', ') }}, first_order_date, last_order_date
+    from (
+        select days.*{% for attribute in dated %}, ds as {{ attribute }}_as_of{% endfor %} from days
+    ) dated
 
 )
+{%- endif %}
 
 select
     windows.customer_id,
@@ -186,4 +242,3 @@ select
     windows.ds
 
 from windows
-where windows.is_calendar = 1
