@@ -132,7 +132,8 @@ def lived(home) -> str:
 
 
 def test_the_customers_of_a_day_are_those_who_had_ordered_by_then(lived, home):
-    for ds in ("2024-03-07", "2024-03-20", DS):  # of a history the last 34 days: 30 that a row may be late, late_days, today
+    # of a history the last 34 days: 30 that a row may come late, late_days, today
+    for ds in ("2024-03-07", "2024-03-20", DS):
         query = f"select customer_id, registered_date from cleaned.customer_attributes where ds = '{ds}'"
         assert {row["customer_id"]: row["registered_date"] for row in rows(home, query)} == known(ds)
     query = f"select customer_id, registered_at, has_marketing_consent from cleaned.customers where ds = '{DS}'"
