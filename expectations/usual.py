@@ -47,15 +47,13 @@ class Usual:
         """The fewest rows that `n_days` usual days may bring; 0 if there may be none."""
         mean = self.per_day * n_days
         if self.is_steady:
-            return math.ceil(LEAST * mean)
+            return max(math.floor(LEAST * mean), 1)
         low = min(_quantile(LEAST * mean, 1.0, is_low=True), _quantile(mean, self._spread(n_days), is_low=True))
         return max(low, 1 if mean and _chance_of_none(mean, self.dispersion) < SILENT else 0)
 
     def most(self, n_days: int = 1) -> int:
         """The most rows that `n_days` usual days may bring."""
         usual = self.mean_per_day if self.per_day < QUIET * self.mean_per_day else self.per_day
-        if self.is_steady:
-            return math.floor(MOST * usual * n_days)
         high = _quantile(MOST * _highest_rate(usual, self.of_days) * n_days, 1.0)
         return max(high, _quantile(usual * n_days, self._spread(n_days)))
 

@@ -84,7 +84,8 @@ def _ingest_feed(feed: Feed, ds: str, from_ds: str | None, reload: bool, accept_
         outcome, note = plan.decide(feed, ds, from_ds, reload, accept_gap)
         if outcome in ("loaded", "repaired", "again"):
             done = work(feed, state.load(feed.name, ds), is_new=outcome != "repaired")
-            state.publish_load(feed.name, ds, *done, rows_by_day(feed, state.load(feed.name, ds)))
+            by_day = rows_by_day(feed, state.load(feed.name, ds)) if any(done) else None
+            state.publish_load(feed.name, ds, *done, by_day)
         load = state.load(feed.name, ds)
     result = {
         "feed": feed.name,

@@ -114,7 +114,7 @@ def test_what_is_usual_goes_with_the_season_and_is_unknown_at_first():
 
 def test_days_that_always_bring_the_same_are_no_chance_but_nothing_is():
     steady = usual({shift(FIRST, i): 5 for i in range(14)}, shift(FIRST, 14))
-    assert steady.is_steady and steady.least() == 3 and steady.most() == 8
+    assert steady.is_steady and steady.least() == 3 and steady.most() > 10, "one more than always is no alarm"
     silent = usual({shift(FIRST, i): 0 for i in range(14)}, shift(FIRST, 14))
     assert not silent.is_steady and silent.least() == 0 and silent.most() >= 1
     assert evenly(200, 7).least() > 0 and evenly(0, 1).most() > 4
