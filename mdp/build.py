@@ -12,14 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ingestion import late
-from mdp import warm
+from mdp import entity_keys, warm
 from ml.score import make_missing_tables
-from warehouse import leases, ops, parts, stages, state
+from warehouse import leases, ops, outdated, parts, stages, state
 from warehouse.company import company, folder, staged
 from warehouse.errors import BrokenOff, PlatformError, unknown
 from warehouse.login import thrift_password
 from warehouse.session import require_engine, require_sql_door
 from warehouse.settings import PROJECT, settings
+from warehouse.tables import CLEANED, FEATURES, LABELS, MARTS
 
 # Layer, a stage of warehouse/stages.py → what `dbt build` selects.
 LAYERS = {
@@ -27,6 +28,8 @@ LAYERS = {
     "features": ("path:models/features", "path:models/labels"),
     "marts": ("path:models/marts",),
 }
+# … and the layers of the warehouse that it writes.
+WRITTEN = {"cleaned": (CLEANED,), "features": (FEATURES, LABELS), "marts": (MARTS,)}
 
 LINES = 8  # of what dbt says of one failure
 
@@ -42,6 +45,7 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
         raise unknown("layer", name, LAYERS)
     stages.require(name, ds, from_ds)
     require_engine()
+    outdated.require_current(WRITTEN[name])
     with leases.lock(f"build {name}"):
         if name == "cleaned":
             late.note_reach(ds, from_ds)
@@ -100,8 +104,10 @@ def _lay_out_company(packages: Path) -> Path:
     return packages
 
 
-def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
+def run_dbt(arguments: list[str], from_ds: str, ds: str, more: dict[str, str] | None = None) -> None:
     """Run dbt for the days from_ds … ds within the deadline, its output passed through; PlatformError if it fails.
+
+    `more` goes into its environment.
 
     BrokenOff if the engine was away, or dbt was ended by somebody: that says nothing of the models.
 
@@ -115,7 +121,7 @@ def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
         code = warm.call(
             settings().home,
             ["dbt", *arguments],
-            os.environ | dbt_environment() | days,
+            os.environ | dbt_environment() | days | (more or {}),
             PROJECT / "dbt_project",
             seconds,
         )
@@ -131,16 +137,17 @@ def run_dbt(arguments: list[str], from_ds: str, ds: str) -> None:
     require_sql_door()  # else its message says only that no answer came
     if code not in (1, 2):  # dbt's own: a node failed, it could not begin
         raise BrokenOff(f"dbt was ended half-way for {from_ds} … {ds} (exit code {code}): run the command again")
-    named = "\n".join(_failed(results)) or "  it could not begin: its message is above"
+    ended = json.loads(results.read_text())["results"] if results.exists() else []
+    if doubled := list(filter(None, map(entity_keys.sentence, ended))):
+        raise PlatformError("; ".join(doubled))
+    named = "\n".join(_failed(ended)) or "  it could not begin: its message is above"
     raise PlatformError(f"dbt failed for {from_ds} … {ds}; mend what it names, then run again:\n{named}")
 
 
-def _failed(results: Path) -> list[str]:
+def _failed(results: list[dict]) -> list[str]:
     """A paragraph for each model and test that failed: its name and what dbt, or the engine, says of it."""
-    if not results.exists():
-        return []
     said = []
-    for result in json.loads(results.read_text())["results"]:
+    for result in results:
         if result["status"] in ("error", "fail", "runtime error"):
             kind, _, name = result["unique_id"].split(".")[:3]
             lines = [line.strip() for line in (result["message"] or "it gives no reason").splitlines() if line.strip()]

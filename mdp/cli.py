@@ -249,6 +249,14 @@ def build(layer: str, ds: Ds, from_ds: From = None) -> None:
 
 
 @app.command()
+def rebuild() -> None:
+    """Build tables of an older version, whose columns have changed since, again for all their days, with what follows."""
+    from mdp.rebuild import rebuild as rebuild_tables
+
+    print(rebuild_tables())
+
+
+@app.command()
 def ready(stage: str, ds: Ds) -> None:
     """Say whether a stage of the day is whole; exit code 99 if it is not yet."""
     from warehouse import stages

@@ -22,7 +22,7 @@ from mdp import stack, warm
 from mdp.airflow import Airflow
 from ml.models import load_models
 from sample import generator
-from warehouse import dates, engine, leases, parts, stages, state, supervise
+from warehouse import dates, engine, leases, outdated, parts, stages, state, supervise
 from warehouse.company import check_home, check_reviewed, company
 from warehouse.connections import broker, database
 from warehouse.errors import PlatformError
@@ -110,6 +110,7 @@ def _prepare(ds, from_ds, sample_options, timing):
                 created = generated.create(**sample_options, progress=console.print)
                 console.print(created["text"])
         _engine_ready()
+        outdated.require_current()
         target, history = decided or next_day(ds, from_ds)
         airflow.result()
     timing.step("start the engine, Airflow and the company", since)

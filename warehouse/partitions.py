@@ -63,6 +63,12 @@ def _table_with(
     return [*wanted, *added]
 
 
+def columns_of(table: str) -> dict[str, str] | None:
+    """Name → type of a table's columns without `ds`, or None if there is no such table."""
+    fields = _fields(table)
+    return None if fields is None else {f.name: f.dataType.simpleString() for f in fields if f.name != "ds"}
+
+
 def _fields(table: str):
     """The fields of a table, or None if there is no such table: one question to the metastore where three would do."""
     from pyspark.errors import AnalysisException

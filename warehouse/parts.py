@@ -31,11 +31,23 @@ def needs() -> dict[str, list]:
     return {table: wanted for table, wanted in said.items() if wanted}
 
 
-def _models() -> dict[str, str]:
+def models() -> dict[str, str]:
     """Name of a dbt model → its table."""
     return {block["name"]: f"{layer}.{_alias(block)}" for layer, block in _blocks("models")}
 
 
+def contracts() -> dict[str, dict[str, str]]:
+    """Table → name → type of the columns without `ds`, of each table that a dbt model writes."""
+    return {
+        f"{layer}.{_alias(block)}": {
+            c["name"]: c["data_type"].replace(" ", "") for c in block["columns"] if c["name"] != "ds"
+        }
+        for layer, block in _blocks("models")
+        if layer != "input"
+    }
+
+
+@functools.cache
 def _blocks(kind: str) -> list[tuple[str, dict]]:
     """The blocks of a kind in all files of dbt's models, each with its layer."""
     files = sorted(MODELS.rglob("*.yml"))
@@ -65,7 +77,7 @@ def dense_days() -> int | None:
 def excluded() -> list[str]:
     """The dbt models that are not built, by name; cleaned tables are, empty, because what is on reads them."""
     is_off = off()
-    return [name for name, table in _models().items() if table in is_off and not table.startswith("cleaned.")]
+    return [name for name, table in models().items() if table in is_off and not table.startswith("cleaned.")]
 
 
 def off() -> dict[str, str]:

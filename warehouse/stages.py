@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from warehouse import dates, parts, state, tables
+from warehouse import dates, outdated, parts, state, tables
 from warehouse.company import check_home, company, folder
 from warehouse.declarations import read_blocks
 from warehouse.errors import unknown
@@ -67,6 +67,7 @@ def typed(name: str, ds: str, from_ds: str | None = None) -> str:
 def require(name: str, ds: str, from_ds: str | None = None) -> None:
     """Raise PlatformError naming the command to run, unless all that stage `name` needs is whole for `ds`, or off."""
     check_home()
+    outdated.require_whole()
     is_off = off(ds)
     for needed in STAGES[name].needs:
         if needed not in is_off:

@@ -313,6 +313,14 @@ def set_fact_once(name: str, value: str) -> None:
         connection.execute(_facts.insert().values(name=name, value=value))
 
 
+def set_fact(name: str, value: str | None) -> None:
+    """Record a fact in place of what was recorded; None takes it away."""
+    with writing() as connection:
+        connection.execute(_facts.delete().where(_facts.c.name == name))
+        if value is not None:
+            connection.execute(_facts.insert().values(name=name, value=value))
+
+
 # -- loads ------------------------------------------------------------------------------------------------------------
 
 

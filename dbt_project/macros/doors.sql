@@ -54,7 +54,7 @@ select {{ expected_column_names | join(', ') }}, 'expected' as `actual_or_expect
   come from the contract, `distribute by` gives one file per day. The select is compared with the contract when the table is
   created; later the insert itself refuses a missing column (a second analysis of each statement, a tenth of a daily run, would tell
   nothing more). A table whose columns differ from the contract in name, order or type is refused: an insert would cast to
-  the table's old type in silence. `--full-refresh` drops it, then the whole history has to be built again.
+  the table's old type in silence. `mdp` looks before (warehouse/outdated.py). `--full-refresh` drops it, and all its days.
 -#}
 {% materialization incremental, adapter='hive' %}
   {%- set table = this.incorporate(type='table') -%}
@@ -77,7 +77,7 @@ select {{ expected_column_names | join(', ') }}, 'expected' as `actual_or_expect
     {%- if is_columns != should_columns -%}
       {%- do exceptions.raise_compiler_error(
         table ~ ' has the columns ' ~ is_columns ~ ', its contract has ' ~ should_columns
-        ~ ': build it again over the whole history with --full-refresh.') -%}
+        ~ ': `mdp rebuild` builds it again for all its days (a table of your own: --full-refresh).') -%}
     {%- endif -%}
   {%- endif -%}
 

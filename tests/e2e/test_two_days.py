@@ -230,7 +230,7 @@ def test_a_table_of_another_contract_is_refused_and_keeps_its_days(first_run, ho
     said = dbt(
         home, "run", "--project-dir", str(edited), "--target-path", str(tmp_path / "target"), "--select", "rfm", code=1
     )
-    assert "revenue_90d decimal(18,2)" in said and "revenue_90d decimal(18,4)" in said and "--full-refresh" in said
+    assert "revenue_90d decimal(18,2)" in said and "revenue_90d decimal(18,4)" in said and "`mdp rebuild`" in said
     assert before and mdp("warehouse", "checksum", "--layer", "marts", home=home).stdout == before
 
 

@@ -34,6 +34,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("MDP_STATE_URL", f"sqlite:///{tmp_path}/state.db")
     monkeypatch.setenv("MDP_COMPANY", declare(tmp_path / "company", generator=None))
     monkeypatch.setattr(build, "require_engine", lambda: None)
+    monkeypatch.setattr(build.outdated, "columns_of", lambda table: None)
     monkeypatch.setattr(build, "run_dbt", lambda *arguments: None)
     monkeypatch.setattr(build, "make_missing_tables", lambda ds: None)
     monkeypatch.setattr(build, "late", SimpleNamespace(note_reach=lambda *days: None, note_released=lambda ds: None))
