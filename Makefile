@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reor
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run up down reset test test-slow test-fast test-services test-crash bench bench-ingest lock lint
+.PHONY: help install run up down reset test test-slow test-fast test-services test-crash bench bench-ingest bench-company lock lint
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ bench: install ## measure the first run and the next day, print the figures
 bench-ingest: install ## compare loads of millions of rows with bare Spark, DuckDB and ConnectorX, print the ratios
 	@$(UV) pip install --quiet --python $(BIN)/python connectorx==0.4.6 duckdb==2.0.0
 	@$(BIN)/python -m benchmarks.ingest
+
+bench-company: install ## measure a try of 70,000 purchases and the history of a shop with 500,000 order lines
+	@$(BIN)/python -m benchmarks.company
 
 lint: install ## check style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ from rich.console import Console
 from ingestion import mapping, new_company, tables
 from ingestion.feeds import load_feeds
 from mdp import company, stack
-from warehouse import engine, stages, state, supervise
+from warehouse import engine, session, stages, state, supervise
 from warehouse.company import check_home
 from warehouse.errors import NotYet, PlatformError
 
@@ -72,7 +72,7 @@ def try_file(
     (place / "env").write_text("".join(f"export {k}={shlex.quote(str(v))}\n" for k, v in variables.items()))
     put = _hand_in(found, source, place / "spool", last)
     try:
-        _live(first, last, place / "home" / "logs" / "try.log")
+        live(first, last, place / "home" / "logs" / "try.log")
         subprocess.run([_mdp(), "summary", "--ds", last], check=True)
     finally:
         stack.stop_all()
@@ -123,13 +123,17 @@ def _hand_in(found: mapping.Mapping, source: Path, spool: Path, day: str) -> Pat
     return put
 
 
-def _live(first: str, last: str, log: Path) -> None:
-    """All stages of the range, as typed commands, each with its seconds; what they say goes into `log`."""
+def live(first: str, last: str, log: Path) -> None:
+    """All stages of the range up to the marts of `last`, as typed commands, each with its seconds; what they say goes into `log`.
+
+    The engine is started for it and stays up.
+    """
     with console.status("starting the warehouse engine …"):
         supervise.start(wait=False)
         stack.start_warm()
         supervise.wait_up()
         engine.warm_up()
+        session.close()  # the steps have sessions of their own; one that outlives the engine looks for it
     check_home()
     state.set_fact_once("first_day", first)
     state.set_fact_once("history_to", last)

@@ -16,7 +16,7 @@ select
     sum(n_rows) as n_lines_missing
 
 from (
-    {% for table_name in ['events', 'impressions', 'clicks'] %}
+    {% for table_name in ['events', 'impressions', 'clicks'] if fed_by(table_name) %}
     select '{{ table_name }}' as table_name, event_date as ds, count(*) as n_rows
     from {{ ref('input__' ~ table_name) }} where {{ window }} group by event_date
 
@@ -35,12 +35,14 @@ from (
         and table_name in ('{{ keyed_tables() | join("', '") }}', 'channel_spend')
     group by table_name, event_date
 
-    {% for table_name in keyed_tables() %}
+    {% for table_name in keyed_tables() if fed_by(table_name) %}
     union all
     select '{{ table_name }}' as table_name, ds, -count(*) as n_rows from {{ ref(table_name) }} where {{ range }} group by ds
     {% endfor %}
+    {% if fed_by('channel_spend') %}
     union all
     select 'channel_spend' as table_name, ds, -n_bookings as n_rows from {{ ref('channel_spend') }} where {{ range }}
+    {% endif %}
 
     union all
     select table_name, '{{ to_ds() }} and before' as ds, count(distinct row_key) as n_rows

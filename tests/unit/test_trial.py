@@ -12,7 +12,7 @@ PURCHASES = "customer;bought at;sum\nc1;{0};12,50\nc2;{1};7,00\n"
 @pytest.fixture
 def file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(trial, "_live", lambda *given: pytest.fail("something was run"))
+    monkeypatch.setattr(trial, "live", lambda *given: pytest.fail("something was run"))
     path = tmp_path / "orders.csv"
     path.write_text(PURCHASES.format("2024-03-01 23:30", "2024-05-09 08:00"))
     return path

@@ -11,7 +11,7 @@ with
 
 lines as (
 
-    {%- for entity in ['events', 'impressions', 'clicks'] %}
+    {%- for entity in ['events', 'impressions', 'clicks'] if fed_by(entity) %}
     select
         '{{ entity }}' as table_name, event_id, occurred_at, event_date, received_date, load_date,
         customer_id is null and device_id is null as is_without_identity
@@ -20,6 +20,13 @@ lines as (
 
     union all
     {%- endif %}
+    {%- else %}
+    select
+        cast(null as string) as table_name, cast(null as string) as event_id, cast(null as timestamp) as occurred_at,
+        cast(null as string) as event_date, cast(null as string) as received_date, cast(null as string) as load_date,
+        false as is_without_identity
+    from (select 1 as one) nothing
+    where 1 = 0
     {%- endfor %}
 
 ),

@@ -7,9 +7,15 @@
     'orders': 'order_id', 'order_items': 'order_item_id', 'reversals': 'reversal_id', 'channel_spend': 'spend_id',
     'events': 'event_id', 'impressions': 'event_id', 'clicks': 'event_id',
 } %}
-{%- for entity, key in keys.items() %}
+{%- for entity, key in keys.items() if fed_by(entity) %}
 select feed, '{{ 'reversals' if entity == 'reversals' else entity }}' as table_name, {{ key }} as row_key, event_date, load_date from {{ ref('input__' ~ entity) }}
 {%- if not loop.last %}
 union all
 {%- endif %}
+{%- else %}
+select
+    cast(null as string) as feed, cast(null as string) as table_name, cast(null as string) as row_key,
+    cast(null as string) as event_date, cast(null as string) as load_date
+from (select 1 as one) nothing
+where 1 = 0
 {%- endfor %}
