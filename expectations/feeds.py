@@ -18,7 +18,7 @@ class Feed:
 
     is_judged: its rows pass a door that holds back bad ones. is_whole: each load is the whole table. is_log: its rows are
     events, which a log may send more than once. filled: columns of the key that no door fills. masks: columns of masks.
-    personal: columns of which at most the beginning of a value is shown.
+    personal: columns, in lower case, of which at most the beginning of a value is shown.
     """
 
     name: str
@@ -63,7 +63,7 @@ def _feed(name: str, block: dict) -> Feed:
         filled=tuple(column for column in block["key"] if not columns[column].get("required") and column != DIGEST),
         masks=tuple(f"{c}_mask" for c, said in columns.items() if said.get("action") in ("mask", "hash_and_mask")),
         personal=frozenset(
-            f"{name}{end}"
+            f"{name}{end}".lower()
             for name, said in columns.items()
             if said["class"] in ("personal", "secret")
             for end in ("", "_mask", "_hash", "_enc")

@@ -26,7 +26,7 @@ def unseen(table: str, column: str, ds: str, view: str, is_masked: bool) -> Unse
     if accepted and not digests:
         digests = _digests(table, column, f"ds <= '{accepted[-1]}'")
         state.learn_values(table, column, accepted[-1], digests)
-    return Unseen(tuple(digests) if accepted else None, view, is_masked)
+    return Unseen(tuple(digests) or None, view, is_masked)
 
 
 def learn(suites: list[Suite], ds: str) -> None:

@@ -232,7 +232,7 @@ def _made(name: str, own: Own, scope: Scope, accepted: str | None) -> Rule:
 def _learned(feed: Feed, name: str, own: Known, scope: Scope, accepted: str | None) -> Rule:
     view = f"{DERIVED}known__{feed.name}__{name}"
     try:
-        seen = known.unseen(feed.raw_table, own.column, scope.ds, view, own.column in feed.personal)
+        seen = known.unseen(feed.raw_table, own.column, scope.ds, view, own.column.lower() in feed.personal)
     except PlatformError as error:
         raise PlatformError(f"{path()}, line {_line(feed.name, name)}: rule {name}: {error}") from None
     return rules.known(name, own.column, seen, own.at_most, own.words, accepted)

@@ -17,7 +17,7 @@ SIGMAS = 4  # how far chance may carry a count past its limit: small companies h
 
 @dataclass(frozen=True)
 class Unseen:
-    """Of a rule of known values: the digests of those that accepted days had (None: no day is accepted yet), the view that
+    """Of a rule of known values: the digests of those that accepted days had (None: none of them had one), the view that
     holds them, and whether a message may show at most the beginning of a new one."""
 
     digests: tuple[str, ...] | None

@@ -186,7 +186,7 @@ def _verdict(suite: Suite, rule: Rule, result, n: int) -> Verdict:
         outcome = NOT_JUDGED if suite.optional or rule.may_see_nothing else "broken"
         observed = "no rows to judge"
         if rule.unseen and rule.unseen.digests is None:
-            observed = "no day is accepted yet, so no value is known: those of this day are learned"
+            observed = "no value is known, since no day is accepted yet that has one: those of this day are learned"
     elif rule.by_chance:
         limit = rule.arguments["max_value"]
         allowed = chance(n, limit)

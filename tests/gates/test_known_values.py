@@ -6,7 +6,7 @@ from expectations import known, own
 from expectations.gate import GateFailed, run_gate
 from tests.companies import declare
 from warehouse import partitions, state
-from warehouse.dates import shift
+from warehouse.dates import days, shift
 from warehouse.errors import PlatformError
 
 DAY = "2026-02-11"
@@ -26,7 +26,7 @@ till__sales:
 GATES = """
 till__sales:
   channel: {rule: known, column: Channel, at_most: 0.1, words: sales come from channels that we have}
-  city: {rule: known, column: City, at_most: 0.5, words: cities are those we deliver to}
+  city: {rule: known, column: city, at_most: 0.5, words: cities are those we deliver to}
 """
 ROWS = (
     "select cast(id as string) as Receipt, case when id < {new} then {value} when id % 9 = 0 then null else 'till' end "
@@ -48,14 +48,14 @@ def gate(spark, tmp_path, monkeypatch):
     for layer in ("raw", "quarantine"):
         spark.sql(f"drop table if exists {layer}.till__sales")
 
-    def run(n: int, new: int = 0, value: str = "'it''s \\\\ new'", cities: int = 0):
+    def run(n: int, new: int = 0, value: str = "'it''s \\\\ new'", cities: int = 0, first: int = 0):
         ds = shift(DAY, n)
         rows = ROWS.format(ds=ds, new=new, value=value, cities=cities)
         partitions.replace_partition(spark.sql(rows), "raw.till__sales", ds)
         partitions.replace_partition(spark.sql(NONE.format(ds=ds)), "quarantine.till__sales", ds)
-        state.begin_load("till__sales", ds, {"first": ds, "start": DAY, "files": []})
+        state.begin_load("till__sales", ds, {"first": shift(ds, -first), "start": DAY, "files": []})
         state.publish_load("till__sales", ds, 200)
-        state.publish("raw", [ds])
+        state.publish("raw", days(shift(ds, -first), ds))
         return {v.rule: v for v in run_gate("raw", ds).verdicts}
 
     run.gates = folder / "gates.yml"
@@ -66,7 +66,7 @@ def gate(spark, tmp_path, monkeypatch):
 
 def test_values_are_learned_from_accepted_days(gate):
     first = gate(0)["channel"]
-    assert first.outcome == "not judged" and "no day is accepted yet, so no value is known" in first.observed
+    assert first.outcome == "not judged" and "no value is known, since no day is accepted yet" in first.observed
     assert gate(1)["channel"].outcome == "holds"
     new = gate(2, new=3, cities=2)
     assert (new["channel"].outcome, new["city"].outcome) == ("warns", "warns")
@@ -80,7 +80,7 @@ def test_values_are_learned_from_accepted_days(gate):
     assert "raw.till__sales, column Channel: rule channel" in said and "at most 10 % of the rows break it" in said
     assert "c0 (1 row), c1 (1 row)" in said and "and 75 more" in said
     assert gate(4, new=19, value="'c5'")["channel"].outcome == "warns", "mended: what was refused was not learned"
-    [stored] = state.known_values("raw.till__sales", "City", before="9999-12-31")
+    [stored] = state.known_values("raw.till__sales", "city", before="9999-12-31")
     assert "Leeds" not in stored, "the ledger has digests, and forgets the city of a day that was mended"
 
 
@@ -90,6 +90,11 @@ def test_a_rule_that_comes_later_knows_what_was_accepted_before_it(gate):
     gate(1)
     gate.gates.write_text(GATES)
     assert gate(2, new=100, value="'web'")["channel"].outcome == "holds"
+
+
+def test_a_history_that_is_judged_again_knows_nothing_of_its_own_days(gate):
+    assert [gate(0, new=9, first=20)["channel"].outcome for _ in range(2)] == ["not judged"] * 2
+    assert len(state.known_values("raw.till__sales", "Channel", before=shift(DAY, 1))) == 2
 
 
 def test_a_column_of_too_many_values_is_refused_in_words(gate, monkeypatch):
