@@ -208,8 +208,8 @@ def _segments(day: Day) -> str:
 
 def _models(day: Day) -> str:
     t, lines = day.truth, []
-    lines += [f"           {name.removeprefix('predictions.')} is off: {off}" for name, off in day.off.items()
-              if name.startswith(tables.PREDICTIONS)]  # fmt: skip
+    off = {name.removeprefix("predictions."): str(why) for name, why in day.off.items() if name.startswith(tables.PREDICTIONS)}
+    lines += [f"           {name} is off: {why.removeprefix(f'{name}: ')}" for name, why in off.items()]
     for name, words, mine, best, whose in (
         ("ctr", "click prediction", "auc", "bayes_auc", "the best possible (Bayes)"),
         ("churn", "churn prediction", "cindex", "oracle_cindex", "an oracle"),
