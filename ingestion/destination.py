@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from ingestion.rights import Rights
 from ingestion.targets import Target
 from warehouse.connections import Database, database
-from warehouse.databases import family, open_database, reason
+from warehouse.databases import family, is_denied, open_database, reason
 from warehouse.errors import PlatformError
 
 MARKS = "mdp_exports"
@@ -43,7 +44,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Destination:
-    """The table that a target names, found in its database; `columns` are all that it has."""
+    """The table that a target names, found in its database; `columns` are all that it has.
+
+    `is_temporary`: the login may make no table that stays, so its rows are staged in one that lives with the session.
+    """
 
     target: Target
     base: Database
@@ -51,6 +55,7 @@ class Destination:
     schema: str
     marks: sa.Table
     columns: dict[str, Column]
+    is_temporary: bool = False
 
     @property
     def is_mysql(self) -> bool:
@@ -70,7 +75,8 @@ def find(target: Target, may_create: bool) -> Destination | None:
     """The target's table, checked; None if it is missing and the export makes it but may not yet (a dry run).
 
     Makes the table of marks, and in mode replace a missing table, unless `may_create` is false. Raises PlatformError if
-    the database does not open, or the table is missing, lacks a column or a unique key, or cannot roll back.
+    the database does not open, with a sentence for each right that the login lacks, or if the table is missing, lacks a
+    column or a unique key, or cannot roll back.
     """
     base = database(target.connection)
     engine = open_database(base)
@@ -84,6 +90,11 @@ def find(target: Target, may_create: bool) -> Destination | None:
 def refused(target: Target, base: Database, error: sa.exc.DBAPIError) -> PlatformError:
     """What a database's refusal of the whole export (not of a row) comes to."""
     why = reason(error)
+    if is_denied(error):
+        return PlatformError(
+            f"export {target.name}: login {base.user} of {base.address} lacks a right ({why}); {target.table} has this run's "
+            "rows all or not at all: have its administrator grant it, then run the export again"
+        )
     hint = " (sslMode=disable in its URL, if it is meant to have none)" if why.startswith("2026") else ""
     return PlatformError(
         f"export {target.name}: {base.address}: {why}{hint}; {target.table} has this run's rows all or not at all: mend it, "
@@ -94,13 +105,19 @@ def refused(target: Target, base: Database, error: sa.exc.DBAPIError) -> Platfor
 def _found(connection: sa.Connection, target: Target, base: Database, engine: sa.Engine, may_create: bool):
     is_mysql = family(base) == "mysql"
     here = connection.scalar(sa.text("select database()" if is_mysql else "select current_schema()"))
+    rights = Rights(connection, target, base)
+    if here is None:  # PostgreSQL leaves out of the search path what the login may not use
+        path = connection.scalar(sa.text("show search_path")).split(",")
+        raise PlatformError(rights.on_schema("usage", path[-1].strip(' "'), "if there is such a schema"))
     schema, _, name = target.table.rpartition(".")
     marks = _marks(here)
     place = Destination(target, base, engine, schema or here, marks, {})
-    if may_create:
+    described = _described(connection, place.schema, name)
+    marks_known = bool(_described(connection, here, MARKS))
+    is_temporary = rights.ask(place.table, marks, bool(described), marks_known)
+    if may_create and not marks_known:
         connection.execute(sa.schema.CreateTable(marks, if_not_exists=True))
         connection.commit()
-    described = _described(connection, place.schema, name)
     if not described and target.mode == "replace":
         if not may_create:
             return None
@@ -131,8 +148,8 @@ def _found(connection: sa.Connection, target: Target, base: Database, engine: sa
             "the export's columns"
         )
     if target.mode in ("update", "upsert"):
-        _must_be_unique(connection, target, base, place.schema, name)
-    return Destination(target, base, engine, place.schema, marks, described)
+        _must_be_unique(connection, target, base, place.schema, name, is_mysql)
+    return Destination(target, base, engine, place.schema, marks, described, is_temporary)
 
 
 def _of_kind(name: str, described: dict[str, Column]) -> str:
@@ -193,20 +210,35 @@ def _must_roll_back(connection, target: Target, base: Database, schema: str, nam
         )
 
 
-def _must_be_unique(connection, target: Target, base: Database, schema: str, name: str) -> None:
+def _must_be_unique(connection, target: Target, base: Database, schema: str, name: str, is_mysql: bool) -> None:
     """By a key that is not unique one row would change many; without its index each batch would read the whole table."""
-    look = sa.inspect(connection)
-    sets = [look.get_pk_constraint(name, schema)["constrained_columns"]]
-    sets += [found["column_names"] for found in look.get_unique_constraints(name, schema)]
-    for index in look.get_indexes(name, schema):
-        if index["unique"] and "postgresql_where" not in index.get("dialect_options", {}):
-            sets.append(index["column_names"])
+    sets = _unique_sets(connection, schema, name, is_mysql)
     if not any(columns and set(columns) <= set(target.key) for columns in sets):
         key = ", ".join(target.key)
         raise PlatformError(
             f"export {target.name}: mode {target.mode} needs a unique index on ({key}) in {target.table} of {base.address}: "
             f"create unique index {name}_key on {name} ({key}), or correct `key`"
         )
+
+
+def _unique_sets(connection: sa.Connection, schema: str, name: str, is_mysql: bool) -> list[list[str]]:
+    """The columns of each key and unique index of the table, whatever the login may read of it."""
+    if is_mysql:  # SQLAlchemy asks for the whole `create table`, which is not for a login with grants on columns
+        query = sa.text(
+            "select index_name as name, column_name as col from information_schema.statistics where table_schema = :schema "
+            "and table_name = :name and non_unique = 0"
+        )
+        found: dict[str, list[str]] = {}
+        for row in connection.execute(query, {"schema": schema, "name": name}):
+            found.setdefault(row.name, []).append(row.col)
+        return list(found.values())
+    look = sa.inspect(connection)
+    sets = [look.get_pk_constraint(name, schema)["constrained_columns"]]
+    sets += [found["column_names"] for found in look.get_unique_constraints(name, schema)]
+    for index in look.get_indexes(name, schema):
+        if index["unique"] and "postgresql_where" not in index.get("dialect_options", {}):
+            sets.append(index["column_names"])
+    return sets
 
 
 # -- marks ------------------------------------------------------------------------------------------------------------

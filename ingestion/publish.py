@@ -3,7 +3,7 @@
 The order is the promise (docs/exports.md says what a crash at each point leaves). Readers of the target see the day
 before or the whole day, because everything that changes it is one transaction of statements over the staged rows; a batch
 that fails is halved down to its failing rows, which are rejected. The mark in the same transaction makes a second run of
-the same rows a verified no-op.
+the same rows a verified no-op; the rejected rows are in the ledger before its commit, so that no crash loses their reasons.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from ingestion import staging
+from ingestion import filling, staging
 from ingestion.destination import Destination, find, read_mark, refused, write_mark
 from ingestion.rows import as_texts, content, day_rows, digest
 from ingestion.staging import ROW, Staged, TooManyRejected
@@ -43,7 +43,8 @@ def publish(target: Target, ds: str, dry_run: bool) -> Outcome:
     all the same), or if rows were added to the target for this day before and are other rows now.
     """
     place = find(target, may_create=not dry_run)
-    jars.require(database(target.connection).product)
+    if place is None or not place.is_temporary:
+        jars.require(database(target.connection).product)
     frame = as_texts(day_rows(target, ds), target)
     n_rows, hashed = content(frame)
     wanted = digest(target, n_rows, hashed)
@@ -54,7 +55,7 @@ def publish(target: Target, ds: str, dry_run: bool) -> Outcome:
         outcome = _unchanged(place, ds, mark, n_rows, wanted) or _stage(place, ds, mark, frame, n_rows, wanted, dry_run)
         if not dry_run:
             _record(target, ds, outcome)
-            staging.drop(place, _finished(place, ds))
+            _tidy(place)
     except sa.exc.DBAPIError as error:
         raise refused(target, place.base, error) from None
     if outcome.what == "refused":
@@ -88,31 +89,28 @@ def _unchanged(place: Destination, ds: str, mark, n_rows: int, wanted: str) -> O
             if there != mark.n_accepted:
                 print(f"  {target.name:<20} holds {there:,} rows, {mark.n_accepted:,} were exported: again", flush=True)
                 return None
-        rejected = staging.rejected_rows(place, connection, mark.staging)
-    return Outcome("unchanged", n_rows, mark.n_accepted, mark.n_rejected, wanted, rejected)
+    return Outcome("unchanged", n_rows, mark.n_accepted, mark.n_rejected, wanted)
 
 
 def _stage(place: Destination, ds: str, mark, frame, n_rows: int, wanted: str, dry_run: bool) -> Outcome:
     """Stage the rows, judge them, publish them; what this run made is dropped by the caller, or here if it is dry."""
     if not dry_run:
-        staging.drop(place, _finished(place, ds))
-    staged = staging.create(place, ds, n_rows)
-    try:
-        staging.fill(staged, frame)
-        with place.engine.connect() as connection:
+        _tidy(place)
+    with place.engine.connect() as connection:  # one session: temporary tables live and die with it
+        staged = staging.create(place, connection, ds, n_rows)
+        try:
+            filling.fill(staged, connection, frame)
             return _transact(staged, connection, ds, mark, wanted, dry_run)
-    finally:
-        if dry_run:
-            staging.drop(place, [staged.incoming.name, staged.passed.name])
+        finally:
+            if dry_run and not place.is_temporary:
+                connection.close()
+                staging.drop(place, [staged.incoming.name, staged.passed.name])
 
 
-def _finished(place: Destination, ds: str) -> list[str]:
-    """Tables that runs left behind and nobody needs: all but those whose rejected rows another day's ledger may lack."""
-    marks = place.marks.c
-    with place.engine.connect() as connection:
-        query = sa.select(marks.staging).where(marks.target == place.target.name, marks.ds != ds)
-        needed = set(connection.scalars(query))
-    return [name for name in staging.left_behind(place) if name not in needed]
+def _tidy(place: Destination) -> None:
+    """Drop the tables that this run and killed ones of this target left; a login that may make none may drop none."""
+    if not place.is_temporary:
+        staging.drop(place, staging.left_behind(place))
 
 
 def _transact(staged: Staged, connection: sa.Connection, ds: str, mark, wanted: str, dry_run: bool) -> Outcome:
@@ -131,7 +129,7 @@ def _transact(staged: Staged, connection: sa.Connection, ds: str, mark, wanted: 
         _write(staged, connection)
     except TooManyRejected:
         pass
-    rejected = staging.rejected_rows(place, connection, table)
+    rejected = staging.rejected_rows(staged, connection)
     if len(rejected) > staged.n_allowed:
         connection.rollback()
         return Outcome("refused", staged.n_rows, 0, len(rejected), wanted, rejected)
@@ -142,6 +140,8 @@ def _transact(staged: Staged, connection: sa.Connection, ds: str, mark, wanted: 
     else:
         values = dict(digest=wanted, n_accepted=n_accepted, n_rejected=len(rejected), staging=table)
         write_mark(place, connection, ds, **values)
+        # before the commit: a crash after it loses no reason
+        state.record_rejected(ds, place.target.name, wanted, rejected)
         state.require_held()
         connection.commit()
     return Outcome("exported", staged.n_rows, n_accepted, len(rejected), wanted, rejected)
@@ -207,14 +207,16 @@ def _record(target: Target, ds: str, outcome: Outcome) -> None:
     if outcome.what == "refused":
         state.record_rejected(ds, target.name, outcome.digest, outcome.rejected)
         return
+    rejected = outcome.rejected
     if outcome.what == "unchanged":
+        rejected = state.rejected_rows(ds, target.name, outcome.digest)
         known = [e for e in state.exports(ds) if (e["target"], e["digest"]) == (target.name, outcome.digest)]
-        kept = state.rejected_rows(ds, target.name, outcome.digest)
-        if known and len(kept) == outcome.n_rejected:
+        if known and len(rejected) == outcome.n_rejected:
             return
-        if len(outcome.rejected) != outcome.n_rejected:
+        if len(rejected) != outcome.n_rejected:
             print(f"  {target.name:<20} the reasons of {outcome.n_rejected:,} rejected rows are lost", flush=True)
-    state.record_export(ds, target.name, outcome.n_accepted, outcome.digest, outcome.rejected)
+        rejected = [{name: row[name] for name in ("row_key", "reason")} for row in rejected]
+    state.record_export(ds, target.name, outcome.n_accepted, outcome.digest, rejected)
 
 
 def _too_many(target: Target, ds: str, outcome: Outcome, dry_run: bool) -> str:

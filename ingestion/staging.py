@@ -1,8 +1,9 @@
-"""Two tables beside the target, for one run: the rows as Spark wrote them, as texts, and those that passed, as values.
+"""Two tables beside the target, for one run: the rows as they came from Spark, as texts, and those that passed, as values.
 
 `mdp_in_…` takes whatever comes. From there the database itself converts each row into `mdp_ok_…`, whose columns are the
 target's: what does not convert, or would not be the same afterwards, is rejected there with its reason, before the target
-is touched. Their names carry the run's own token, so that a writer that outlives its killed run meets no newer run.
+is touched. Their names carry the run's own token, so that a writer that outlives its killed run meets no newer run. For a
+login that may make no tables both are temporary: the run's one session has them, and fills the first itself.
 """
 
 import json
@@ -12,17 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
-from pyspark.errors import PySparkException
 from sqlalchemy.dialects import mysql
 
 from ingestion.destination import BYTES, CLOCKS, FLOATS, MOMENTS, MYSQL, NUMBERS, TEXTS, Destination, named
 from warehouse.databases import is_row_fault, reason
-from warehouse.errors import PlatformError
 
 ROW, REASON = "mdp_row", "mdp_reason"
 BATCH_ROWS = 5_000
-WRITERS = 4  # Spark tasks, and so connections, that fill the staging table
-SMALL = 20_000  # rows for which one writer does
 LISTED = 1_000  # rejected rows after which an export that fails anyway looks for no more
 DUPLICATE, NO_KEY = "duplicate_key_in_export", "null_key"
 
@@ -51,7 +48,7 @@ class TooManyRejected(Exception):
 # -- the tables -------------------------------------------------------------------------------------------------------
 
 
-def create(place: Destination, ds: str, n_rows: int) -> Staged:
+def create(place: Destination, connection: sa.Connection, ds: str, n_rows: int) -> Staged:
     """Make both tables, empty, under names that no run had."""
     target = place.target
     run = f"{target.name}_{ds.replace('-', '')}_{secrets.token_hex(4)}"
@@ -62,22 +59,33 @@ def create(place: Destination, ds: str, n_rows: int) -> Staged:
         sa.Column(ROW, sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column(REASON, sa.String(255)),
         *[sa.Column(name, text) for name in target.columns],
-        schema=place.schema,
+        schema=None if place.is_temporary else place.schema,
+        prefixes=["temporary"] if place.is_temporary else [],
         **MYSQL,
     )
     staged = Staged(
-        place, named(place, incoming.name, ROW, REASON, *target.columns),
-        named(place, f"mdp_ok_{run}", ROW, *target.columns), n_rows,
+        place, _table(place, incoming.name, ROW, REASON, *target.columns),
+        _table(place, f"mdp_ok_{run}", ROW, *target.columns), n_rows,
     )  # fmt: skip
-    with place.engine.begin() as connection:
-        incoming.create(connection)
-        types = sa.select(staged.incoming.c[ROW], *[place.table.c[name] for name in target.columns])
-        types = types.select_from(staged.incoming.join(place.table, sa.true())).where(sa.false())
-        passed = connection.dialect.identifier_preparer.format_table(staged.passed)
-        made = types.compile(connection, compile_kwargs={"literal_binds": True})
-        connection.exec_driver_sql(f"create table {passed} {'engine = InnoDB ' if place.is_mysql else ''}as {made}")
+    incoming.create(connection)
+    types = sa.select(staged.incoming.c[ROW], *[place.table.c[name] for name in target.columns])
+    types = types.select_from(staged.incoming.join(place.table, sa.true())).where(sa.false())
+    passed = connection.dialect.identifier_preparer.format_table(staged.passed)
+    made = types.compile(connection, compile_kwargs={"literal_binds": True})
+    kind = "temporary table" if place.is_temporary else "table"
+    if place.is_mysql:
+        connection.exec_driver_sql(f"create {kind} {passed} (primary key ({ROW})) engine = InnoDB as {made}")
+    else:
+        connection.exec_driver_sql(f"create {kind} {passed} as {made}")
         connection.exec_driver_sql(f"alter table {passed} add primary key ({ROW})")
+    connection.commit()
     return staged
+
+
+def _table(place: Destination, name: str, *columns: str) -> sa.TableClause:
+    """A table of the run for SQL: a temporary one is of no schema that could be named."""
+    schema = None if place.is_temporary else place.schema
+    return sa.table(name, *[sa.column(column) for column in columns], schema=schema)
 
 
 def left_behind(place: Destination) -> list[str]:
@@ -95,60 +103,10 @@ def drop(place: Destination, names: list[str]) -> None:
             table = connection.dialect.identifier_preparer.format_table(named(place, name))
             try:
                 connection.exec_driver_sql(f"drop table if exists {table}")
-            except sa.exc.OperationalError as error:
+            except sa.exc.DBAPIError as error:
                 print(f"  {place.target.name:<20} {name} stays until the next run ({reason(error)})", flush=True)
                 if error.connection_invalidated:
                     return
-
-
-def fill(staged: Staged, frame) -> None:
-    """Let Spark write the texts of `frame` into the first table, in the order of the key, and count what arrived.
-
-    Raises PlatformError if the engine cannot write there, or another number of rows is there afterwards.
-    """
-    from pyspark.sql import functions as F
-
-    place, target, names = staged.place, staged.place.target, list(staged.place.target.columns)
-    order = [*target.key, *target.values]
-    spread = frame.repartitionByRange(WRITERS, *order) if staged.n_rows > SMALL else frame.coalesce(1)
-    why = F.lit(None).cast("string")
-    if not place.is_mysql:  # PostgreSQL has no text with this character: the whole batch would fail
-        for name in names:
-            why = F.when(F.col(name).contains("\0"), F.lit(f"holds a NUL character: {name}")).otherwise(why)
-    texts = [F.col(n) if place.is_mysql else F.translate(F.col(n), "\0", "").alias(n) for n in names]
-    # ids ascend with the key: of two rows that cannot both be in the target it is always the same one that gets in
-    sorted_ = spread.sortWithinPartitions(*order)
-    rows = sorted_.select(F.monotonically_increasing_id().alias(ROW), why.alias(REASON), *texts)
-    quote = "`" if place.base.product == "mysql" else '"'
-    options = place.base.jdbc_options() | {"url": _url(place), "batchsize": str(BATCH_ROWS)}
-    writer = rows.write.format("jdbc").options(**options, isolationLevel="READ_COMMITTED")
-    try:
-        writer.option("dbtable", f"{quote}{place.schema}{quote}.{quote}{staged.incoming.name}{quote}").mode(
-            "append"
-        ).save()
-    except PySparkException as error:
-        why = str(error).split("\n")[0]
-        raise PlatformError(
-            f"export {target.name}: the engine could not fill the staging table in {place.base.address}: {why}; nothing was "
-            "changed: run the export again"
-        ) from None
-    with place.engine.connect() as connection:
-        there = connection.scalar(sa.select(sa.func.count()).select_from(staged.incoming))
-    if there != staged.n_rows:
-        raise PlatformError(
-            f"export {target.name}: {there} rows arrived in the staging table in {place.base.address} instead of "
-            f"{staged.n_rows}; nothing was changed: run the export again"
-        )
-
-
-def _url(place: Destination) -> str:
-    """The URL for Spark's writer, which quotes names as ANSI wants it in all databases but MySQL."""
-    if place.base.product != "mariadb":
-        return place.base.url
-    address, _, tail = place.base.url.partition("?")
-    kept = [part for part in tail.split("&") if part and not part.lower().startswith("sessionvariables=")]
-    quotes = "sessionVariables=sql_mode=concat(@@sql_mode,',ANSI_QUOTES')"  # added, or values would be cut in silence
-    return f"{address}?{'&'.join([*kept, quotes])}"
 
 
 # -- rows that end here -----------------------------------------------------------------------------------------------
@@ -351,15 +309,9 @@ def _with_column(staged: Staged, connection: sa.Connection, row: int, error: sa.
 # -- what the ledger gets ---------------------------------------------------------------------------------------------
 
 
-def rejected_rows(place: Destination, connection: sa.Connection, name: str) -> list[dict]:
-    """The rejected rows in a run's first table, in the order of the key: row_key (JSON of its texts) and reason.
-
-    [] if that table is gone.
-    """
-    if not sa.inspect(connection).has_table(name, place.schema):
-        return []
-    key = place.target.key
-    table = named(place, name, ROW, REASON, *key)
+def rejected_rows(staged: Staged, connection: sa.Connection) -> list[dict]:
+    """The rejected rows of a run, in the order of the key: row_key (JSON of its texts) and reason."""
+    key, table = staged.place.target.key, staged.incoming
     query = sa.select(table.c[REASON], *[table.c[column] for column in key]).where(table.c[REASON].is_not(None))
     rows = connection.execute(query.order_by(table.c[ROW]))
     return [

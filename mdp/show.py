@@ -245,7 +245,8 @@ def exports(ds: str, target: str | None) -> None:
             print(f"{name}: {done[name]['n_rows']:,} rows accepted, {len(kept):,} rejected; {when}")
             _rejected(kept, one_by_one=target is not None)
         if refused:
-            print(f"{name}: {'a later run' if digest else 'the export'} was refused for {len(refused):,} rejected rows")
+            who = "a later run" if digest else "the export"
+            print(f"{name}: {who} was refused or broke off: {len(refused):,} rejected rows")
             _rejected(refused, one_by_one=target is not None)
 
 

@@ -71,6 +71,7 @@ POSTGRES_ROW_FAULTS = (
     "44",
     "P0001",
 )  # data exception, integrity violation, check option, raised by a trigger
+DENIED = (1044, 1142, 1143, "42501")  # a right is missing
 REASON_LENGTH = 200
 
 
@@ -188,6 +189,11 @@ def is_row_fault(error: sa.exc.DBAPIError) -> bool:
     """Whether the statement failed because of a row's values: then other rows of it may be right."""
     code = _code(error)
     return code in MYSQL_ROW_FAULTS if isinstance(code, int) else str(code).startswith(POSTGRES_ROW_FAULTS)
+
+
+def is_denied(error: sa.exc.DBAPIError) -> bool:
+    """Whether the login lacks a right for the statement."""
+    return _code(error) in DENIED
 
 
 def reason(error: sa.exc.DBAPIError) -> str:

@@ -714,7 +714,7 @@ def record_export(ds: str, target: str, n_rows: int, digest: str, rejected: list
 
 
 def record_rejected(ds: str, target: str, digest: str, rejected: list[dict]) -> None:
-    """Record the rows because of which an export was refused, beside what an earlier one of (ds, target) recorded."""
+    """Record what an export rejects before it is refused or committed, beside what an earlier one of (ds, target) recorded."""
     mine = (_export_rows.c.ds == ds, _export_rows.c.target == target, _export_rows.c.digest == digest)
     with writing() as connection:
         connection.execute(_export_rows.delete().where(*mine))

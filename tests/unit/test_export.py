@@ -202,7 +202,9 @@ def test_the_ledger_tells_exported_from_refused(capsys):
     ]  # fmt: skip
     show.exports(DAY, "mine")
     said = capsys.readouterr().out
-    assert "mine: 5 rows accepted, 1 rejected" in said and "a later run was refused for 2 rejected rows" in said
+    assert (
+        "mine: 5 rows accepted, 1 rejected" in said and "a later run was refused or broke off: 2 rejected rows" in said
+    )
     assert '{"id": "b"}  no_such_key' in said
     state.record_export(DAY, "mine", 7, "two", [])
     assert state.rejected_rows(DAY, "mine") == []
