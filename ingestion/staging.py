@@ -96,17 +96,20 @@ def left_behind(place: Destination) -> list[str]:
 
 def drop(place: Destination, names: list[str]) -> None:
     """Drop tables of runs; one that a dying session still holds is left, with a line, for the next run."""
-    with place.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with place.engine.connect() as connection:
         waits = "set session lock_wait_timeout = 5" if place.is_mysql else "set lock_timeout = '5s'"
         connection.exec_driver_sql(waits)
+        connection.commit()
         for name in names:
             table = connection.dialect.identifier_preparer.format_table(named(place, name))
             try:
                 connection.exec_driver_sql(f"drop table if exists {table}")
+                connection.commit()
             except sa.exc.DBAPIError as error:
                 print(f"  {place.target.name:<20} {name} stays until the next run ({reason(error)})", flush=True)
                 if error.connection_invalidated:
                     return
+                connection.rollback()
 
 
 # -- rows that end here -----------------------------------------------------------------------------------------------
