@@ -208,7 +208,11 @@ def _segments(day: Day) -> str:
 
 def _models(day: Day) -> str:
     t, lines = day.truth, []
-    off = {name.removeprefix("predictions."): str(why) for name, why in day.off.items() if name.startswith(tables.PREDICTIONS)}
+    off = {
+        name.removeprefix("predictions."): str(why)
+        for name, why in day.off.items()
+        if name.startswith(tables.PREDICTIONS)
+    }
     lines += [f"           {name} is off: {why.removeprefix(f'{name}: ')}" for name, why in off.items()]
     for name, words, mine, best, whose in (
         ("ctr", "click prediction", "auc", "bayes_auc", "the best possible (Bayes)"),
