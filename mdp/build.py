@@ -53,7 +53,7 @@ def build(name: str, ds: str, from_ds: str | None = None) -> str:
             make_missing_tables(ds)
         taken_back = state.published_days("marts", from_ds or ds) if name != "marts" else []
         with stages.rewriting(name, ds, from_ds) as (first, last):
-            left_out = parts.excluded()
+            left_out = parts.excluded() + (entity_keys.idle() if name == "cleaned" else [])
             exclude = ["--exclude", *left_out] if left_out else []
             run_dbt(["build", "--exclude-resource-type", "unit_test", "--select", *LAYERS[name], *exclude], first, last)
         if name == "cleaned":

@@ -8,10 +8,20 @@ from warehouse.session import session
 EXAMPLES = 3
 
 
+def tests() -> dict[str, entities.Entity]:
+    """Name of the dbt test → entity."""
+    return {f"entity_key_{entities.PREFIX}{name}_{name}": entity for name, entity in entities.contract().items()}
+
+
+def idle() -> list[str]:
+    """The tests of entities that nothing feeds: there is nothing to ask the engine."""
+    fed = staged()
+    return [test for test, entity in tests().items() if entity.rows != "log" and not fed[entity.name]]
+
+
 def sentence(result: dict) -> str | None:
     """A sentence for a result of dbt's, None if it is no failure of such a test."""
-    tests = {f"entity_key_{entities.PREFIX}{name}_{name}": entity for name, entity in entities.contract().items()}
-    entity = tests.get(result["unique_id"].split(".")[2])
+    entity = tests().get(result["unique_id"].split(".")[2])
     if entity is None or result["status"] != "fail":
         return None
     rows = session().sql(f"select * from ({result['compiled_code']}) doubled limit {EXAMPLES}").collect()

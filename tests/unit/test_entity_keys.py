@@ -37,6 +37,13 @@ def test_it_says_which_key_how_often_and_who_feeds_it_and_shows_no_value_whole(d
     assert "EUR" not in said and "\n" not in said
 
 
+def test_what_nothing_feeds_is_not_asked(monkeypatch):
+    monkeypatch.setenv("MDP_COMPANY", "corner-shop")
+    idle = entity_keys.idle()
+    assert "entity_key_input__channel_spend_channel_spend" in idle and "entity_key_input__orders_orders" not in idle
+    assert not any("events" in test for test in idle)  # log lines have no such test, and dbt warns of unknown names
+
+
 def test_other_results_are_not_its_business(doubled):
     for other in ({"status": "pass"}, {"status": "error"}, {"unique_id": "test.mdp.key_orders_order_id.1f"}):
         assert entity_keys.sentence(FAILED | other) is None
