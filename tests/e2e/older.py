@@ -11,6 +11,8 @@ from warehouse.partitions import columns_of
 from warehouse.session import session
 from warehouse.settings import settings
 
+SINCE = ("load_days", "known_values")  # what revisions after the first make
+
 
 def make_older(table: str, without: list[str]) -> None:
     """The same days of `table` in a table that never had these columns."""
@@ -28,4 +30,5 @@ if __name__ == "__main__":
     for given, columns in zip(sys.argv[1::2], sys.argv[2::2], strict=True):
         make_older(given, columns.split(","))
     with closing(sqlite3.connect(settings().home / "state.db")) as state:
-        state.execute("drop table mdp_version")
+        for table in ("mdp_version", *SINCE):
+            state.execute(f"drop table {table}")
