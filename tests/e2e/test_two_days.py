@@ -101,7 +101,8 @@ def test_the_next_day_then_the_same_day_again_changes_nothing(first_run, home):
 
 
 # Task → seconds after its begin at which the engine is killed: inside of dbt, of gates, of a scoring, of dbt again.
-KILLS = {"cleaned": 3.0, "gate_cleaned": 0.7, "score.churn": 0.7, "gate_predictions": 0.7, "marts": 2.0}
+# Task → when its engine is killed: what its log says by then, or so many seconds after it has begun.
+KILLS = {"cleaned": "START sql", "gate_cleaned": 0.7, "score.churn": 0.7, "gate_predictions": 0.7, "marts": "START sql"}
 # As `mdp warehouse start` does it, but for the number of deaths after which it gives up.
 PATIENT = """
 import psutil
@@ -114,19 +115,30 @@ supervise.main()
 """
 
 
+def is_reached(point: float | str, home: Path, task: str, began: float) -> bool:
+    """Whether a task that is running is where its engine is to be killed; waits if that is a number of seconds."""
+    if isinstance(point, float):
+        time.sleep(point)
+        return True
+    logs = (home / "airflow" / "logs" / "dag_id=daily" / f"run_id=daily__{SECOND_DAY}" / f"task_id={task}").glob(
+        "*.log"
+    )
+    return any(point in log.read_text() for log in logs if log.stat().st_mtime > began)
+
+
 def test_a_day_in_which_the_engine_is_killed_ends_by_itself_with_the_same_tables(first_run, home, say):
     """The day that went through undisturbed is its twin."""
     before = mdp("warehouse", "checksum", home=home).stdout
     mdp("warehouse", "stop", home=home)
-    env = os.environ | {"MDP_HOME": str(home)}
+    env, began = os.environ | {"MDP_HOME": str(home)}, time.time()
     supervisor = subprocess.Popen([sys.executable, "-c", PATIENT], cwd=PROJECT, env=env, start_new_session=True)
     run = [str(Path(sys.executable).parent / "mdp"), "run", "--ds", SECOND_DAY]
     with (home / "killed.log").open("w+") as out:
         day, left = subprocess.Popen(run, cwd=PROJECT, env=env, stdout=out, stderr=out), dict(KILLS)
         while day.poll() is None:
             for task in [t for t, state in states_of_tasks(home, f"daily__{SECOND_DAY}").items() if state == "running"]:
-                if task in left:
-                    time.sleep(left.pop(task))
+                if task in left and is_reached(left[task], home, task, began):
+                    del left[task]
                     engine = service_process(home, "engine")
                     engine.kill()
                     psutil.wait_procs([engine], timeout=20)
