@@ -129,6 +129,8 @@ days_and_changes as (
         {%- endfor %}
     from loaded
 
+    {%- if fed_by('memberships') %}
+
     union all
 
     -- on the day before a membership began its customer had the membership before, or none
@@ -144,6 +146,7 @@ days_and_changes as (
         {%- endfor %}
     from memberships
     where load_date = '{{ to_ds() }}' and has_begun and started_date is not null
+    {%- endif %}
 
     union all
 
