@@ -11,7 +11,7 @@
   came into the source only after the day has none: nothing was known of them.
 
   A membership is the one that began last by then: on the day before it began its customer had the one before, which is one
-  more thing to put back.
+  more thing to put back, but only for the days of which the same load tells: a later one changes no day of before.
 
   A company without a table of customers has those whom its orders name, each from the first order on; nothing else is known of
   them. They are carried on from the day before, so of a long history the last days are enough: a later run begins at most
@@ -125,28 +125,24 @@ days_and_changes as (
         day_load_date, {{ facts | join(', ') }}
         {%- for attribute in walked %},
         case when load_date = day_load_date then {{ attribute }} end as loaded_{{ attribute }},
-        cast(null as string) as old_{{ attribute }}
+        cast(null as string) as old_{{ attribute }}{{ ', cast(null as string) as before_' ~ attribute if attribute in of_membership }}
         {%- endfor %}
     from loaded
 
-    {%- if fed_by('memberships') %}
-
     union all
 
-    -- on the day before a membership began its customer had the membership before, or none
+    -- on the day before a membership began its customer had the membership before, or none, as the load of that day has it
     select
         customer_id, cast(date_sub(started_date, 1) as string), 0, started_at, membership_id,
-        null{% for fact in facts %}, null{% endfor %}
+        load_date{% for fact in facts %}, null{% endfor %}
         {%- for attribute in walked %},
-        null,
-        {% if attribute in of_membership -%}
+        null, null{% if attribute in of_membership -%},
         coalesce(lag(cast({{ attribute | replace('membership_', '') if attribute != 'membership_id' else attribute }} as string))
-            over (partition by customer_id order by coalesce(started_date, ''), started_at, membership_id), '')
-        {%- else %}null{% endif %}
+            over (partition by customer_id, load_date order by coalesce(started_date, ''), started_at, membership_id), '')
+        {%- endif %}
         {%- endfor %}
     from memberships
-    where load_date = '{{ to_ds() }}' and has_begun and started_date is not null
-    {%- endif %}
+    where load_date between '{{ from_ds() }}' and '{{ to_ds() }}' and has_begun and started_date is not null
 
     union all
 
@@ -156,6 +152,7 @@ days_and_changes as (
         {%- for attribute in walked %},
         null,
         {% if attribute in logged %}case when attribute = '{{ attribute }}' then coalesce(old_value, '') end{% else %}null{% endif %}
+        {{- ', null' if attribute in of_membership }}
         {%- endfor %}
     from {{ ref('input__customer_changes') }}
     where load_date between '{{ from_ds() }}' and '{{ to_ds() }}'
@@ -168,9 +165,17 @@ walked_back as (
     select
         days_and_changes.*,
         {%- for attribute in walked %}
-        last_value(old_{{ attribute }}, true) over (
-            partition by customer_id order by ds desc, is_day, changed_at desc, change_id desc
-            rows between unbounded preceding and current row
+        coalesce(
+            last_value(old_{{ attribute }}, true) over (
+                partition by customer_id order by ds desc, is_day, changed_at desc, change_id desc
+                rows between unbounded preceding and current row
+            )
+            {%- if attribute in of_membership %},
+            last_value(before_{{ attribute }}, true) over (
+                partition by customer_id, day_load_date order by ds desc, is_day, changed_at desc, change_id desc
+                rows between unbounded preceding and current row
+            )
+            {%- endif %}
         ) as told_{{ attribute }}{{ ',' if not loop.last }}
         {%- endfor %}
     from days_and_changes
